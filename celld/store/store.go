@@ -1,0 +1,85 @@
+// Package store keeps what is wanted over restarts and reboots: the directories of root cells and what was stopped in
+// them. Everything else about a cell is in its own directory.
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+)
+
+// Root is one wanted tree.
+type Root struct {
+	Dir     string   `json:"dir"`
+	Stopped []string `json:"stopped,omitempty"` // cells that were stopped by hand
+}
+
+// Store is a file of roots by name. It is safe for concurrent use.
+type Store struct {
+	path  string
+	mu    sync.Mutex
+	roots map[string]Root
+}
+
+// Open reads dir/wanted.json; a missing file is an empty store.
+func Open(dir string) (*Store, error) {
+	s := &Store{path: filepath.Join(dir, "wanted.json"), roots: map[string]Root{}}
+	data, err := os.ReadFile(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read wanted cells: %w", err)
+	}
+	if err := json.Unmarshal(data, &s.roots); err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.path, err)
+	}
+	return s, nil
+}
+
+// Roots returns a copy of all roots by name.
+func (s *Store) Roots() map[string]Root {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[string]Root, len(s.roots))
+	for k, r := range s.roots {
+		r.Stopped = slices.Clone(r.Stopped)
+		out[k] = r
+	}
+	return out
+}
+
+// Update changes the roots and writes them; the file is replaced whole, so a crash leaves the old or the new one.
+func (s *Store) Update(change func(map[string]Root)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s.roots)
+	data, err := json.MarshalIndent(s.roots, "", "\t")
+	if err != nil {
+		return fmt.Errorf("write wanted cells: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(s.path), ".wanted-*")
+	if err != nil {
+		return fmt.Errorf("write wanted cells: %w", err)
+	}
+	_, err = f.Write(append(data, '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), s.path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("write wanted cells: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+// Package api is the contract of Cell's daemons on D-Bus: interface and error names, the commented XML files, and the
+// Go client of each. It knows nothing of how a daemon works.
+package api
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Names of network.cell.Manager1, celld's interface.
+const (
+	Name      = "network.cell.Manager1"
+	Interface = "network.cell.Manager1"
+	Path      = dbus.ObjectPath("/network/cell/Manager1")
+)
+
+// Error names that celld answers with; the CLI maps them to exit codes.
+const (
+	ErrNotFound = "network.cell.Error.NotFound"
+	ErrExists   = "network.cell.Error.Exists"
+	ErrInvalid  = "network.cell.Error.Invalid"
+	ErrDenied   = "network.cell.Error.Denied"
+	ErrFailed   = "network.cell.Error.Failed"
+	ErrNotReady = "network.cell.Error.NotReady"
+)
+
+// ManagerXML is the commented contract of network.cell.Manager1.
+//
+//go:embed network.cell.Manager1.xml
+var ManagerXML string
+
+// Step is one action of a plan with its reason, and after it ran its error (empty when it worked) and duration.
+type Step struct {
+	Verb   string `json:"verb"`
+	Cell   string `json:"cell"`
+	Reason string `json:"reason"`
+	Error  string `json:"error,omitempty"`
+	Millis int64  `json:"ms"`
+}
+
+// Cell is one cell as List describes it. Memory is in bytes, Since in microseconds UTC; a zero maximum means none.
+type Cell struct {
+	Name      string `json:"name"`
+	State     string `json:"state"`
+	Note      string `json:"note,omitempty"`
+	Version   string `json:"version"`
+	Dir       string `json:"dir"`
+	Unit      string `json:"unit"`
+	PID       uint64 `json:"pid,omitempty"`
+	Memory    uint64 `json:"memory,omitempty"`
+	MemoryMax uint64 `json:"memory_max,omitempty"`
+	Tasks     uint64 `json:"tasks,omitempty"`
+	TasksMax  uint64 `json:"tasks_max,omitempty"`
+	Since     uint64 `json:"since,omitempty"`
+}
+
+// Manager is the client of network.cell.Manager1.
+type Manager struct{ Conn *dbus.Conn }
+
+func (m Manager) call(ctx context.Context, method string, args ...any) *dbus.Call {
+	return m.Conn.Object(Name, Path).CallWithContext(ctx, Interface+"."+method, 0, args...)
+}
+
+// Apply makes the tree at dir run; asleep opens only its sockets.
+func (m Manager) Apply(ctx context.Context, dir string, asleep bool) ([]Step, error) {
+	var s []Step
+	err := m.call(ctx, "Apply", dir, asleep).Store(&s)
+	return s, err
+}
+
+// Plan returns the steps Apply would take if the cells in changed had new binaries.
+func (m Manager) Plan(ctx context.Context, dir string, changed []string) ([]Step, error) {
+	var s []Step
+	err := m.call(ctx, "Plan", dir, changed).Store(&s)
+	return s, err
+}
+
+// Start, Stop and Forget act on a cell and its subtree.
+func (m Manager) Start(ctx context.Context, name string) error { return m.call(ctx, "Start", name).Err }
+
+// Stop ends a cell and its subtree.
+func (m Manager) Stop(ctx context.Context, name string) error { return m.call(ctx, "Stop", name).Err }
+
+// Forget stops a cell and its subtree and drops them from what celld wants.
+func (m Manager) Forget(ctx context.Context, name string) error {
+	return m.call(ctx, "Forget", name).Err
+}
+
+// List describes the named cell and its subtree, or all cells.
+func (m Manager) List(ctx context.Context, name string) ([]Cell, error) {
+	var raw []map[string]dbus.Variant
+	if err := m.call(ctx, "List", name).Store(&raw); err != nil {
+		return nil, err
+	}
+	cells := make([]Cell, len(raw))
+	for i, r := range raw {
+		str := func(k string) string { s, _ := r[k].Value().(string); return s }
+		num := func(k string) uint64 { n, _ := r[k].Value().(uint64); return n }
+		cells[i] = Cell{
+			str("name"), str("state"), str("note"), str("version"), str("dir"), str("unit"),
+			num("pid"), num("memory"), num("memory_max"), num("tasks"), num("tasks_max"), num("since"),
+		}
+	}
+	return cells, nil
+}
+
+// Connect returns a connected socket to the cell.
+func (m Manager) Connect(ctx context.Context, name string) (*os.File, error) {
+	var fd dbus.UnixFD
+	if err := m.call(ctx, "Connect", name).Store(&fd); err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// ErrorName returns the D-Bus name of err, or "".
+func ErrorName(err error) string {
+	var e dbus.Error
+	if errors.As(err, &e) {
+		return e.Name
+	}
+	return ""
+}
+
+// ErrorText returns the text a person should read: the message of a D-Bus error without its name.
+func ErrorText(err error) string {
+	var e dbus.Error
+	if errors.As(err, &e) && len(e.Body) > 0 {
+		return strings.TrimSpace(fmt.Sprint(e.Body[0]))
+	}
+	return err.Error()
+}
