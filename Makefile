@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 
 build:
 	@mkdir -p bin
-	$(GO) build -trimpath -o bin/ ./cmd/...
+	$(GO) build ./...
 
 demo: deps build
 	@packaging/demo.sh
