@@ -1,0 +1,110 @@
+package host
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	unitDir = runtimeDir + "/units"
+	// unitPath leaves out the machine's own units. The directories beside
+	// unitDir are private too; without them a reload forgets transient units.
+	unitPath = runtimeDir + "/systemd/user.control:" + runtimeDir + "/systemd/transient:" +
+		runtimeDir + "/systemd/user:" + unitDir
+)
+
+// standardUnits are taken from systemd's own user units.
+var standardUnits = []string{
+	"basic.target", "default.target", "sockets.target", "timers.target", "paths.target",
+	"shutdown.target", "exit.target", "systemd-exit.service",
+	"app.slice", "session.slice", "background.slice",
+}
+
+const busSocket = `[Unit]
+Description=D-Bus User Message Bus Socket
+
+[Socket]
+ListenStream=%t/bus
+`
+
+const busService = `[Unit]
+Description=D-Bus User Message Bus
+Requires=dbus.socket
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart=DAEMON --session --address=systemd: --nofork --nopidfile --systemd-activation --syslog-only
+Slice=session.slice
+UMask=0022
+`
+
+// writeUnits fills the manager's unit directory and the bus activation file.
+func writeUnits(state, celld string) error {
+	wants := filepath.Join(unitDir, "sockets.target.wants")
+	if err := os.MkdirAll(wants, 0o755); err != nil {
+		return err
+	}
+	for _, u := range standardUnits {
+		src := firstExisting("/usr/lib/systemd/user/"+u, "/lib/systemd/user/"+u)
+		if src == "" {
+			if strings.HasSuffix(u, ".slice") {
+				continue
+			}
+			return &Error{"systemd's user unit " + u + " is missing", "install the package systemd"}
+		}
+		if err := os.Symlink(src, filepath.Join(unitDir, u)); err != nil {
+			return err
+		}
+	}
+	daemon, err := exec.LookPath("dbus-daemon")
+	if err != nil {
+		return &Error{"dbus-daemon is not installed", "install the package dbus"}
+	}
+	for path, text := range map[string]string{
+		unitDir + "/dbus.socket":                                      busSocket,
+		unitDir + "/dbus.service":                                     strings.Replace(busService, "DAEMON", quote(daemon), 1),
+		unitDir + "/celld.service":                                    celldUnit(state, celld),
+		runtimeDir + "/dbus-1/services/network.cell.Manager1.service": "[D-BUS Service]\nName=network.cell.Manager1\nExec=/bin/false\nSystemdService=celld.service\n",
+	} {
+		if err := writeFile(path, text); err != nil {
+			return err
+		}
+	}
+	return os.Symlink("../dbus.socket", filepath.Join(wants, "dbus.socket"))
+}
+
+// celldUnit is the unit of the daemon, started by the first call on the bus.
+func celldUnit(state, celld string) string {
+	return fmt.Sprintf(`[Unit]
+Description=Cell manager
+Requires=dbus.socket
+After=dbus.socket
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart=%s
+Environment=CELL_MANAGER=embedded %s
+WatchdogSec=2min
+Restart=on-failure
+RestartSec=200ms
+UMask=0022
+`, quote(celld), quote("CELL_STATE_DIR="+state))
+}
+
+// quote makes one word of a unit file's setting.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`, "\n", `\n`).Replace(s) + `"`
+}
+
+// writeFile writes a file and the directories above it.
+func writeFile(path, text string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
+}
