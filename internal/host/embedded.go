@@ -280,7 +280,7 @@ func (h *Host) Down(ctx context.Context) error {
 		}
 	}
 	// A later manager may have taken this one's place; leave its things alone.
-	if now, err := findEmbedded(""); err == nil && now.StateDir == h.StateDir {
+	if now, err := findEmbedded(""); err == nil && now.StateDir == h.StateDir && now.start != h.start {
 		return nil
 	}
 	cg, err := cgroupDir(h.StateDir)
@@ -331,7 +331,12 @@ func procStat(pid int) (uint64, byte, error) {
 		return 0, 0, fmt.Errorf("short stat of process %d", pid)
 	}
 	st, err := strconv.ParseUint(f[19], 10, 64)
-	return st, f[0][0], err
+	state := f[0][0]
+	// While a thread executes a new program the leader is briefly a zombie.
+	if state == 'Z' && f[17] != "0" && f[17] != "1" {
+		state = 'R'
+	}
+	return st, state, err
 }
 
 // alive tells whether pid still is the process that started at start.
