@@ -1,0 +1,33 @@
+// Package sdk is what a cell's program imports: Main serves a cell on the socket that systemd hands over. It imports the
+// standard library, godbus, protowire and x/sys, and nothing else.
+package sdk
+
+import "context"
+
+// Cell is what Main serves: a type whose CellBuild method `cell build` generates from its exported methods.
+type Cell interface {
+	CellBuild() *Genome
+}
+
+// Genome is the running form of a cell's genome, made by generated code.
+type Genome struct {
+	Name    string
+	Version string
+	Hash    string // wire hash of the genome, lowercase hex
+	JSON    []byte // the whole genome as in genome.json; answered to who asks for it
+	Methods []Method
+
+	// Error encodes err when it is, or wraps, one of the error types of the cell's package: the type's name and its
+	// fields. ok is false for every other error. A nil Error knows none.
+	Error func(err error) (name string, payload []byte, ok bool)
+}
+
+// Method is one served method.
+type Method struct {
+	ID   uint32 // of the genome: never 0, never used again
+	Name string
+
+	// Call decodes request, calls the cell's method and encodes its results. A request that does not decode is an
+	// *InvalidRequest.
+	Call func(ctx context.Context, request []byte) (result []byte, err error)
+}

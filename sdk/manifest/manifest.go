@@ -1,0 +1,102 @@
+// Package manifest reads cell.toml: one file that says what a cell is and needs. It knows nothing of systemd; every
+// error carries file, line and column, and all errors of a tree are found at once.
+package manifest
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// File is the name of the one file that a user must write.
+const File = "cell.toml"
+
+// Manifest is a cell.toml with every default filled in.
+type Manifest struct {
+	Dir       string // absolute, symbolic links resolved
+	Name      string
+	Version   string
+	Exec      []string // program and arguments; the program is relative to Dir, absolute, or found in the system's path
+	Build     string   // shell command, empty: nothing is built
+	Speaks    string   // "cell", "http" or "tcp"
+	Port      int      // 0, or the port that a program insists on
+	Env       map[string]string
+	Resources Resources
+	Life      Life
+	Cells     []Child
+	Needs     []Need
+	Net       Net
+	About     About
+
+	pos map[string]Pos // of keys, by "section.key", for errors that a later check finds
+}
+
+// Resources are what a cell needs and may have at most. Zero is no limit. Sizes are in bytes.
+type Resources struct {
+	CPUMin, CPUMax       float64 // cores
+	MemoryMin, MemoryMax int64
+	StorageMax           int64
+	Tasks                int
+	IORead, IOWrite      int64 // bytes per second
+	IOWeight             int   // 1 to 10000
+}
+
+// Life says when a cell sleeps, how it becomes ready and how it ends.
+type Life struct {
+	IdleTimeout time.Duration // 0: never sleeps by itself
+	Warm        bool
+	AutoCleanup bool
+	Ready       string // "notify": sd_notify; "started": it runs; "port": it accepts connections on Port
+	ReadyWithin time.Duration
+	StopWithin  time.Duration
+	Restart     string // "on-failure", "always" or "no"
+}
+
+// Child is a line of [cells].
+type Child struct {
+	Name     string
+	Path     string
+	Replicas int
+	Pos      Pos
+}
+
+// Need is a line of [needs]: a cell that this one calls but does not own.
+type Need struct {
+	Name string
+	Path string
+	Pos  Pos
+}
+
+// Net is what a cell may reach outside Cell and what it opens to the outside.
+type Net struct {
+	Internet bool
+	Publish  []string // address:port pairs
+}
+
+// About says who answers for a cell.
+type About struct{ Author, License, Repository string }
+
+// Pos is a place in a file; lines and columns count from one.
+type Pos struct{ Line, Col int }
+
+var nameForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+
+// ValidName tells whether s may name a cell: a to z, then letters, digits and dashes, at most 63.
+func ValidName(s string) bool { return nameForm.MatchString(s) }
+
+// maxPath bounds the dotted name of a cell: "cell@NAME:NNN.service" is a unit name, and those end at 255 bytes.
+const maxPath = 200
+
+// InBin tells whether the program lies in bin/: Cell keeps a copy of each version of those.
+func (m *Manifest) InBin() bool { return strings.HasPrefix(filepath.Clean(m.Exec[0]), "bin/") }
+
+// at is the place of a key, or of its section, or of the file's start.
+func (m *Manifest) at(keys ...string) Pos {
+	for _, k := range keys {
+		if p, ok := m.pos[k]; ok {
+			return p
+		}
+	}
+	return Pos{1, 1}
+}
