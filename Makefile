@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 
 build:
 	@mkdir -p bin
-	$(GO) build ./...
+	$(GO) build -trimpath -o bin/ ./cmd/...
 
 demo: deps build
 	@packaging/demo.sh

@@ -7,11 +7,12 @@ import "sort"
 // Verb is what a step does to an instance.
 type Verb string
 
-// The verbs, in the order in which a plan needs them.
+// The verbs.
 const (
 	Open    Verb = "start"   // make socket and service
 	Restart Verb = "restart" // new version: the socket stays open
-	Replace Verb = "replace" // new definition: a new pair
+	Replace Verb = "replace" // new definition: a new pair takes the place
+	Limit   Verb = "limit"   // new resource controls, in place
 	Wake    Verb = "wake"    // start the service of an open socket
 	Keep    Verb = "keep"
 	Stop    Verb = "stop"
@@ -22,6 +23,7 @@ type Wanted struct {
 	Name    string
 	Hash    string // of the definition
 	Changed bool   // a staged version differs from the one in use
+	Limits  bool   // the resource controls differ
 	Asleep  bool   // an open socket is enough
 }
 
@@ -40,8 +42,8 @@ type Step struct {
 	Reason string
 }
 
-// Plan orders the steps: what must go first, then the wanted in their given order. below tells which of the seen
-// belong to the tree; nothing else is ever touched.
+// Plan orders the steps: what must go first, parents before their children as they call them, then the wanted in their
+// given order. below tells which of the seen belong to the tree; nothing else is ever touched.
 func Plan(wanted []Wanted, seen map[string]Seen, below func(name string) bool) []Step {
 	var steps []Step
 	want := map[string]bool{}
@@ -54,7 +56,7 @@ func Plan(wanted []Wanted, seen map[string]Seen, below func(name string) bool) [
 			gone = append(gone, name)
 		}
 	}
-	sort.Strings(gone)
+	sort.Strings(gone) // a parent sorts before its children
 	for _, name := range gone {
 		steps = append(steps, Step{Stop, name, "no longer in the tree"})
 	}
@@ -77,6 +79,8 @@ func step(w Wanted, seen map[string]Seen) Step {
 		return Step{Restart, w.Name, "new version; socket stays open"}
 	case w.Changed:
 		return Step{Restart, w.Name, "new version; it sleeps"}
+	case w.Limits:
+		return Step{Limit, w.Name, "limits changed; set in place"}
 	case !s.Active && !w.Asleep:
 		return Step{Wake, w.Name, "asleep"}
 	}

@@ -18,8 +18,8 @@ func TestPlan(t *testing.T) {
 	up := Seen{Name: "shop.auth", Hash: "h1", Socket: true, Active: true}
 	asleep, other, closed := up, up, up
 	asleep.Active, other.Hash, closed.Socket = false, "h0", false
-	changed, sleepy := w, w
-	changed.Changed, sleepy.Asleep = true, true
+	changed, sleepy, limited := w, w, w
+	changed.Changed, sleepy.Asleep, limited.Limits = true, true, true
 	for _, c := range []struct {
 		name   string
 		wanted []Wanted
@@ -33,6 +33,7 @@ func TestPlan(t *testing.T) {
 		{"new definition", []Wanted{w}, seen(other), []Step{{Replace, "shop.auth", "definition changed"}}},
 		{"socket closed", []Wanted{w}, seen(closed), []Step{{Replace, "shop.auth", "its socket is closed"}}},
 		{"asleep", []Wanted{w}, seen(asleep), []Step{{Wake, "shop.auth", "asleep"}}},
+		{"new limits", []Wanted{limited}, seen(asleep), []Step{{Limit, "shop.auth", "limits changed; set in place"}}},
 		{"may sleep", []Wanted{sleepy}, seen(asleep), []Step{{Keep, "shop.auth", "unchanged"}}},
 		{"left the tree", nil, seen(up), []Step{{Stop, "shop.auth", "no longer in the tree"}}},
 		{"of another tree", nil, seen(Seen{Name: "shopping", Socket: true}), nil},

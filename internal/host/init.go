@@ -49,6 +49,24 @@ func Init(args []string) error {
 	return supervise()
 }
 
+// inaccessible makes the nodes that systemd mounts over what a sandbox hides.
+// A system manager makes them at boot; a user manager of root expects them.
+func inaccessible(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, kind := range map[string]uint32{
+		"reg": unix.S_IFREG, "fifo": unix.S_IFIFO, "sock": unix.S_IFSOCK, "chr": unix.S_IFCHR, "blk": unix.S_IFBLK,
+	} {
+		err := unix.Mknod(filepath.Join(dir, name), kind, 0)
+		// Containers may not make devices; systemd then takes the socket.
+		if err != nil && name != "chr" && name != "blk" {
+			return fmt.Errorf("make inaccessible node %s: %w", name, err)
+		}
+	}
+	return os.Mkdir(filepath.Join(dir, "dir"), 0)
+}
+
 // enterCgroup moves the process, makes its control group the root of a new
 // namespace and executes itself again, so that every thread is in there.
 func enterCgroup(dir, state, celld string) error {
@@ -112,6 +130,21 @@ func arrange(state, celld string) error {
 		}
 	}
 	if err := os.Chmod(runtimeDir, 0o711); err != nil {
+		return err
+	}
+	// The cells' sockets lie in the state directory, so that programs outside
+	// can reach them, and appear at the short path that a socket needs.
+	sockets := filepath.Join(state, "sockets")
+	if err := os.RemoveAll(sockets); err != nil {
+		return fmt.Errorf("clear the sockets: %w", err)
+	}
+	if err := os.MkdirAll(sockets, 0o755); err != nil {
+		return fmt.Errorf("make the sockets' directory: %w", err)
+	}
+	if err := unix.Mount(sockets, "/run/cell", "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount the sockets' directory: %w", err)
+	}
+	if err := inaccessible("/run/systemd/inaccessible"); err != nil {
 		return err
 	}
 	if err := writeUnits(state, celld); err != nil {

@@ -88,12 +88,12 @@ After=dbus.socket
 Type=notify
 NotifyAccess=main
 ExecStart=%s
-Environment=CELL_MANAGER=embedded %s
+Environment=CELL_MANAGER=embedded %s %s
 WatchdogSec=2min
 Restart=on-failure
 RestartSec=200ms
 UMask=0022
-`, quote(celld), quote("CELL_STATE_DIR="+state))
+`, quote(celld), quote("CELL_STATE_DIR="+state), quote("CELL_SOCKET_LINKS="+filepath.Join(state, "sockets")))
 }
 
 // quote makes one word of a unit file's setting.

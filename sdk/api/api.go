@@ -81,8 +81,12 @@ func (m Manager) Plan(ctx context.Context, dir string, changed []string) ([]Step
 	return s, err
 }
 
-// Start, Stop and Forget act on a cell and its subtree.
-func (m Manager) Start(ctx context.Context, name string) error { return m.call(ctx, "Start", name).Err }
+// Start opens a stopped cell and its subtree.
+func (m Manager) Start(ctx context.Context, name string) ([]Step, error) {
+	var s []Step
+	err := m.call(ctx, "Start", name).Store(&s)
+	return s, err
+}
 
 // Stop ends a cell and its subtree.
 func (m Manager) Stop(ctx context.Context, name string) error { return m.call(ctx, "Stop", name).Err }

@@ -1,0 +1,247 @@
+// Package bus serves network.cell.Manager1: it decides who may do what and translates errors. What a method does is
+// celld's.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/introspect"
+	"github.com/godbus/dbus/v5/prop"
+
+	"github.com/cell-network/cell/celld"
+	"github.com/cell-network/cell/sdk/api"
+)
+
+// Serve exports the interface on conn and takes its name.
+func Serve(ctx context.Context, conn *dbus.Conn, s *celld.Server, version string) error {
+	m := &manager{ctx: ctx, conn: conn, srv: s}
+	if err := conn.ExportAll(m, api.Path, api.Interface); err != nil {
+		return fmt.Errorf("export %s: %w", api.Interface, err)
+	}
+	if err := conn.Export(introspect.Introspectable(api.ManagerXML), api.Path, "org.freedesktop.DBus.Introspectable"); err != nil {
+		return fmt.Errorf("export introspection: %w", err)
+	}
+	if _, err := prop.Export(conn, api.Path, prop.Map{api.Interface: {"Version": {Value: version, Emit: prop.EmitConst}}}); err != nil {
+		return fmt.Errorf("export properties: %w", err)
+	}
+	reply, err := conn.RequestName(api.Name, dbus.NameFlagDoNotQueue)
+	if err != nil {
+		return fmt.Errorf("take the name %s: %w", api.Name, err)
+	}
+	if reply != dbus.RequestNameReplyPrimaryOwner {
+		return fmt.Errorf("take the name %s: another celld has it", api.Name)
+	}
+	return nil
+}
+
+type manager struct {
+	ctx  context.Context
+	conn *dbus.Conn
+	srv  *celld.Server
+}
+
+func fail(err error) *dbus.Error {
+	if err == nil {
+		return nil
+	}
+	name := api.ErrFailed
+	var e *celld.Error
+	if errors.As(err, &e) {
+		name = e.Name
+	}
+	return dbus.NewError(name, []any{err.Error()})
+}
+
+func denied(format string, args ...any) *dbus.Error {
+	return dbus.NewError(api.ErrDenied, []any{fmt.Sprintf(format, args...)})
+}
+
+// mayUse lets root, celld's own user and the owner of a directory act on what lives in it.
+func (m *manager) mayUse(sender dbus.Sender, dir string) *dbus.Error {
+	var uid uint32
+	err := m.conn.BusObject().CallWithContext(m.ctx, "org.freedesktop.DBus.GetConnectionUnixUser", 0, string(sender)).Store(&uid)
+	if err != nil {
+		return denied("who asks cannot be told: %v", err)
+	}
+	if uid == 0 || int(uid) == os.Geteuid() {
+		return nil
+	}
+	st, err := os.Stat(dir)
+	if err != nil {
+		return denied("%v", err)
+	}
+	if st.Sys().(*syscall.Stat_t).Uid != uid {
+		return denied("%s belongs to another user", dir)
+	}
+	return nil
+}
+
+// mayUseCell is mayUse for a cell by name.
+func (m *manager) mayUseCell(sender dbus.Sender, name string) *dbus.Error {
+	cells, err := m.srv.List(m.ctx, name)
+	if err != nil {
+		return fail(err)
+	}
+	for _, c := range cells {
+		if err := m.mayUse(sender, c.Dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// caller ends with the connection of sender, so that Ctrl-C in a client ends its work here.
+func (m *manager) caller(sender dbus.Sender) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(m.ctx)
+	signals := make(chan *dbus.Signal, 16)
+	match := []dbus.MatchOption{
+		dbus.WithMatchSender("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, string(sender)),
+	}
+	m.conn.Signal(signals)
+	if err := m.conn.AddMatchSignal(match...); err != nil {
+		m.srv.Log.Warn("watch the caller", "error", err)
+	}
+	go func() {
+		defer func() {
+			_ = m.conn.RemoveMatchSignal(match...)
+			m.conn.RemoveSignal(signals)
+		}()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case sig := <-signals:
+				if sig != nil && sig.Name == "org.freedesktop.DBus.NameOwnerChanged" && len(sig.Body) == 3 &&
+					sig.Body[0] == string(sender) && sig.Body[2] == "" {
+					cancel()
+				}
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
+func cleanDir(dir string) (string, *dbus.Error) {
+	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
+		return "", dbus.NewError(api.ErrInvalid, []any{fmt.Sprintf("%q is not a clean absolute path", dir)})
+	}
+	return dir, nil
+}
+
+func (m *manager) Apply(sender dbus.Sender, dir string, asleep bool) ([]api.Step, *dbus.Error) {
+	dir, derr := cleanDir(dir)
+	if derr != nil {
+		return nil, derr
+	}
+	if derr := m.mayUse(sender, dir); derr != nil {
+		return nil, derr
+	}
+	ctx, cancel := m.caller(sender)
+	defer cancel()
+	steps, err := m.srv.Apply(ctx, dir, asleep, func(s api.Step) { m.tell(sender, s) })
+	return steps, fail(err)
+}
+
+// tell sends a step to the caller alone.
+func (m *manager) tell(sender dbus.Sender, s api.Step) {
+	msg := &dbus.Message{
+		Type: dbus.TypeSignal, Flags: dbus.FlagNoReplyExpected,
+		Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldPath:        dbus.MakeVariant(api.Path),
+			dbus.FieldInterface:   dbus.MakeVariant(api.Interface),
+			dbus.FieldMember:      dbus.MakeVariant("Step"),
+			dbus.FieldDestination: dbus.MakeVariant(string(sender)),
+			dbus.FieldSignature:   dbus.MakeVariant(dbus.SignatureOf(s.Verb, s.Cell, s.Reason, s.Error, s.Millis)),
+		},
+		Body: []any{s.Verb, s.Cell, s.Reason, s.Error, s.Millis},
+	}
+	m.conn.Send(msg, nil)
+}
+
+func (m *manager) Plan(sender dbus.Sender, dir string, changed []string) ([]api.Step, *dbus.Error) {
+	dir, derr := cleanDir(dir)
+	if derr != nil {
+		return nil, derr
+	}
+	if derr := m.mayUse(sender, dir); derr != nil {
+		return nil, derr
+	}
+	steps, err := m.srv.Plan(m.ctx, dir, changed)
+	return steps, fail(err)
+}
+
+func (m *manager) Start(sender dbus.Sender, name string) ([]api.Step, *dbus.Error) {
+	if err := m.mayUseCell(sender, name); err != nil {
+		return nil, err
+	}
+	ctx, cancel := m.caller(sender)
+	defer cancel()
+	steps, err := m.srv.Start(ctx, name, func(s api.Step) { m.tell(sender, s) })
+	return steps, fail(err)
+}
+
+func (m *manager) Stop(sender dbus.Sender, name string) *dbus.Error {
+	return m.stop(sender, name, false)
+}
+
+func (m *manager) Forget(sender dbus.Sender, name string) *dbus.Error {
+	return m.stop(sender, name, true)
+}
+
+func (m *manager) stop(sender dbus.Sender, name string, forget bool) *dbus.Error {
+	if err := m.mayUseCell(sender, name); err != nil {
+		return err
+	}
+	return fail(m.srv.Stop(m.ctx, name, forget))
+}
+
+// List is open to everybody who may talk to celld.
+func (m *manager) List(name string) ([]map[string]dbus.Variant, *dbus.Error) {
+	cells, err := m.srv.List(m.ctx, name)
+	if err != nil {
+		return nil, fail(err)
+	}
+	out := make([]map[string]dbus.Variant, len(cells))
+	for i, c := range cells {
+		v := func(x any) dbus.Variant { return dbus.MakeVariant(x) }
+		out[i] = map[string]dbus.Variant{
+			"name": v(c.Name), "state": v(c.State), "note": v(c.Note), "version": v(c.Version), "dir": v(c.Dir),
+			"unit": v(c.Unit), "pid": v(c.PID), "memory": v(c.Memory), "memory_max": v(c.MemoryMax),
+			"tasks": v(c.Tasks), "tasks_max": v(c.TasksMax), "since": v(c.Since),
+		}
+	}
+	return out, nil
+}
+
+func (m *manager) Connect(sender dbus.Sender, name string) (dbus.UnixFD, *dbus.Error) {
+	if err := m.mayUseCell(sender, name); err != nil {
+		return 0, err
+	}
+	f, err := m.srv.Connect(m.ctx, name)
+	if err != nil {
+		return 0, fail(err)
+	}
+	// The bus duplicates the descriptor when the reply is written, which is after this returns; the finalizer of f
+	// must not close it before then, so the number is detached from f.
+	fd, err := syscall.Dup(int(f.Fd()))
+	f.Close()
+	if err != nil {
+		return 0, fail(err)
+	}
+	go m.closeLater(fd)
+	return dbus.UnixFD(fd), nil
+}
+
+// closeLater closes our copy of a descriptor once its reply has been written; godbus does not say when that is, and a
+// local bus takes microseconds.
+func (m *manager) closeLater(fd int) {
+	time.Sleep(time.Second)
+	syscall.Close(fd)
+}

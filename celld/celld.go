@@ -1,0 +1,274 @@
+// Package celld translates wanted cells into systemd's units and back. systemd supervises: celld may crash, be replaced
+// or be stopped and no cell notices, for what it knows it reads again from the bus and the cells' directories.
+package celld
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/cell-network/cell/celld/reconcile"
+	"github.com/cell-network/cell/celld/store"
+	"github.com/cell-network/cell/celld/systemd"
+	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/sdk/api"
+	"github.com/cell-network/cell/sdk/manifest"
+)
+
+// Server holds one manager's cells.
+type Server struct {
+	Systemd   *systemd.Conn
+	Store     *store.Store
+	SocketDir string
+	LinkDir   string // SocketDir as programs outside of an embedded manager see it
+	System    bool   // the machine's manager: cells run as the owners of their directories
+	User      bool   // an ordinary user's manager
+	Helper    string // path of celld
+	Log       *slog.Logger
+
+	mu     sync.Mutex
+	trees  map[string]*sync.Mutex
+	limits map[string]string // last limits set, by instance
+	health map[string]health // by instance
+}
+
+// Error is an answer for a caller: a D-Bus error name and a text.
+type Error struct{ Name, Text string }
+
+func (e *Error) Error() string { return e.Text }
+
+func failure(name, format string, args ...any) error {
+	return &Error{name, fmt.Sprintf(format, args...)}
+}
+
+func owner(st os.FileInfo) (uid, gid int) {
+	s := st.Sys().(*syscall.Stat_t)
+	return int(s.Uid), int(s.Gid)
+}
+
+// lock serialises work on one tree.
+func (s *Server) lock(root string) (unlock func()) {
+	s.mu.Lock()
+	if s.trees == nil {
+		s.trees = map[string]*sync.Mutex{}
+	}
+	m := s.trees[root]
+	if m == nil {
+		m = &sync.Mutex{}
+		s.trees[root] = m
+	}
+	s.mu.Unlock()
+	m.Lock()
+	return m.Unlock
+}
+
+func (s *Server) place(dir string) (unit.Place, error) {
+	at := unit.Place{SocketDir: s.SocketDir, User: s.User, Helper: s.Helper, Proxy: "/lib/systemd/systemd-socket-proxyd"}
+	st, err := os.Stat(dir)
+	if err != nil {
+		return at, failure(api.ErrNotFound, "%v", err)
+	}
+	if uid, _ := owner(st); s.System && uid != 0 {
+		u, err := user.LookupId(strconv.Itoa(uid))
+		if err != nil {
+			return at, failure(api.ErrInvalid, "%s: its owner has no account: %v", dir, err)
+		}
+		at.Owner = u.Username
+	}
+	return at, nil
+}
+
+// forest is a tree with the units it becomes.
+type forest struct {
+	tree  *manifest.Tree
+	pairs map[string]unit.Pair // by instance
+	order []string             // instances in the order of starting
+}
+
+func (s *Server) load(dir string) (*forest, error) {
+	tree, errs := manifest.LoadTree(dir)
+	if len(errs) > 0 {
+		return nil, failure(api.ErrInvalid, "%v", errs)
+	}
+	at, err := s.place(tree.Root.Manifest.Dir)
+	if err != nil {
+		return nil, err
+	}
+	f := &forest{tree: tree, pairs: map[string]unit.Pair{}}
+	for _, n := range tree.Nodes {
+		// A tree may not borrow the rights of another user's directory that it links to.
+		if other, err := s.place(n.Manifest.Dir); err != nil {
+			return nil, err
+		} else if other.Owner != at.Owner {
+			return nil, failure(api.ErrDenied, "%s: %s belongs to another user than %s", n.Name, n.Manifest.Dir, tree.Root.Manifest.Dir)
+		}
+		for _, p := range unit.Pairs(n, at) {
+			f.pairs[p.Name] = p
+			f.order = append(f.order, p.Name)
+		}
+	}
+	return f, nil
+}
+
+// below tells which instances belong to a cell's subtree.
+func below(root string) func(string) bool {
+	return func(name string) bool {
+		name = unit.Base(name)
+		return name == root || strings.HasPrefix(name, root+".")
+	}
+}
+
+// each runs f for every item, sixteen at a time, and returns the first error.
+func each[T any](items []T, f func(T) error) error {
+	var wg sync.WaitGroup
+	errs := make(chan error, len(items))
+	slots := make(chan struct{}, 16)
+	for _, it := range items {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := f(it); err != nil {
+				errs <- err
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	return <-errs
+}
+
+// seen reads all loaded instances of want with what read fills in.
+func (s *Server) seen(ctx context.Context, want func(string) bool, read func(context.Context, *systemd.State) error) (map[string]*systemd.State, error) {
+	all, err := s.Systemd.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []*systemd.State
+	for name, st := range all {
+		if want(name) {
+			list = append(list, st)
+		} else {
+			delete(all, name)
+		}
+	}
+	return all, each(list, func(st *systemd.State) error { return read(ctx, st) })
+}
+
+// Plan says what Apply would do; changed are cells that a build would replace.
+func (s *Server) Plan(ctx context.Context, dir string, changed []string) ([]api.Step, error) {
+	f, err := s.load(dir)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := s.plan(ctx, f, changed, false)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]api.Step, len(steps))
+	for i, st := range steps {
+		out[i] = api.Step{Verb: string(st.Verb), Cell: st.Name, Reason: st.Reason}
+	}
+	return out, nil
+}
+
+func (s *Server) plan(ctx context.Context, f *forest, changed []string, asleep bool) ([]reconcile.Step, error) {
+	root := f.tree.Root
+	if r, ok := s.Store.Roots()[root.Name]; ok && r.Dir != root.Manifest.Dir {
+		if _, err := os.Stat(filepath.Join(r.Dir, manifest.File)); err == nil {
+			return nil, failure(api.ErrExists, "%s is already wanted from %s", root.Name, r.Dir)
+		}
+	}
+	states, err := s.seen(ctx, below(root.Name), s.Systemd.Definition)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]reconcile.Seen{}
+	for name, st := range states {
+		if p, ok := f.pairs[name]; ok && st.Dir != "" && st.Dir != p.Manifest.Dir {
+			if _, err := os.Stat(filepath.Join(st.Dir, manifest.File)); err == nil {
+				return nil, failure(api.ErrExists, "%s already runs from %s", name, st.Dir)
+			}
+		}
+		seen[name] = reconcile.Seen{
+			Name: name, Hash: st.Hash, Socket: st.Socket == "active",
+			Active: st.Service == "active" || st.Service == "activating" || st.Service == "reloading",
+		}
+	}
+	var wanted []reconcile.Wanted
+	for _, name := range f.order {
+		p := f.pairs[name]
+		w := reconcile.Wanted{
+			Name: name, Hash: p.Hash, Asleep: asleep,
+			Changed: release{p.Manifest.Dir}.pending() || slices.Contains(changed, unit.Base(name)),
+		}
+		if st := states[name]; st != nil {
+			if w.Limits, err = s.limitsDiffer(ctx, p, st); err != nil {
+				return nil, err
+			}
+		}
+		wanted = append(wanted, w)
+	}
+	return reconcile.Plan(wanted, seen, below(root.Name)), nil
+}
+
+func limitsKey(props []unit.Property) string {
+	var b strings.Builder
+	for _, p := range props {
+		b.WriteString(p.Value.String())
+		b.WriteByte(' ')
+	}
+	return b.String()
+}
+
+// limitsDiffer compares with the limits last set or, after a restart of celld, with the unit's.
+func (s *Server) limitsDiffer(ctx context.Context, p unit.Pair, st *systemd.State) (bool, error) {
+	key := limitsKey(p.Limits)
+	s.mu.Lock()
+	known, ok := s.limits[p.Name]
+	s.mu.Unlock()
+	if ok {
+		return known != key, nil
+	}
+	if err := s.Systemd.Detail(ctx, st); err != nil {
+		return false, err
+	}
+	for _, pr := range p.Limits {
+		want, _ := pr.Value.Value().(uint64)
+		if want == ^uint64(0) {
+			want = 0
+		}
+		is, known := map[string]uint64{"MemoryMax": st.MemoryMax, "TasksMax": st.TasksMax, "CPUQuotaPerSecUSec": st.CPUMax, "IOWeight": st.IOWeight}[pr.Name]
+		if known && is != want {
+			return true, nil
+		}
+	}
+	s.limitsSet(p)
+	return false, nil
+}
+
+func (s *Server) limitsSet(p unit.Pair) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.limits == nil {
+		s.limits = map[string]string{}
+	}
+	s.limits[p.Name] = limitsKey(p.Limits)
+}
+
+// rootOf finds the wanted tree that a cell belongs to.
+func (s *Server) rootOf(name string) (string, store.Root, error) {
+	root, _, _ := strings.Cut(unit.Base(name), ".")
+	r, ok := s.Store.Roots()[root]
+	if !ok {
+		return "", store.Root{}, failure(api.ErrNotFound, "no cell %q is known here", name)
+	}
+	return root, r, nil
+}

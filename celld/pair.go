@@ -1,0 +1,167 @@
+package celld
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cell-network/cell/celld/systemd"
+	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/sdk/api"
+)
+
+// cleanUp bounds work that must be done although its caller has gone.
+func cleanUp(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+}
+
+// open makes the pair and, unless it may sleep, starts the service; one that never becomes ready leaves nothing behind.
+func (s *Server) open(ctx context.Context, p unit.Pair, asleep bool) error {
+	r := release{p.Manifest.Dir}
+	if err := r.prepare(p.Name, s.LinkDir); err != nil {
+		return err
+	}
+	if err := r.switchOver(); err != nil {
+		return err
+	}
+	if err := s.openPair(ctx, p); err != nil {
+		return err
+	}
+	s.recovered(p.Name)
+	if asleep {
+		return nil
+	}
+	if err := s.start(ctx, p); err != nil {
+		clean, cancel := cleanUp(ctx)
+		defer cancel()
+		return errors.Join(err, s.close(clean, p.Name))
+	}
+	return nil
+}
+
+func (s *Server) openPair(ctx context.Context, p unit.Pair) error {
+	if err := s.setSlices(ctx, p); err != nil {
+		return err
+	}
+	err := s.Systemd.Open(ctx, p)
+	if systemd.IsLoaded(err) {
+		// A failed unit that is not collected yet keeps its name.
+		for _, u := range []string{unit.SocketUnit(p.Name), unit.ServiceUnit(p.Name), unit.ProgramUnit(p.Name)} {
+			_ = s.Systemd.Stop(ctx, u)
+			s.Systemd.Forget(ctx, u)
+		}
+		err = s.Systemd.Open(ctx, p)
+	}
+	if err == nil {
+		s.limitsSet(p)
+	}
+	return err
+}
+
+// setSlices makes the slices that are not there with those limits.
+func (s *Server) setSlices(ctx context.Context, p unit.Pair) error {
+	for _, sl := range p.Slices {
+		key := limitsKey(sl.Limits)
+		s.mu.Lock()
+		same := s.limits[sl.Name] == key
+		s.mu.Unlock()
+		if same {
+			continue
+		}
+		if err := s.Systemd.SetSlice(ctx, sl); err != nil {
+			return err
+		}
+		s.limitsSet(unit.Pair{Name: sl.Name, Limits: sl.Limits})
+	}
+	return nil
+}
+
+// limit sets changed resource controls in place.
+func (s *Server) limit(ctx context.Context, p unit.Pair) error {
+	if err := s.setSlices(ctx, p); err != nil {
+		return err
+	}
+	name := unit.ServiceUnit(p.Name)
+	if p.Program != nil {
+		name = unit.ProgramUnit(p.Name)
+	}
+	if err := s.Systemd.SetProperties(ctx, name, p.Limits); err != nil {
+		return fmt.Errorf("limit %s: %w", p.Name, err)
+	}
+	s.limitsSet(p)
+	return nil
+}
+
+// start starts the service and explains a failure in the words of its exit.
+func (s *Server) start(ctx context.Context, p unit.Pair) error {
+	return s.ready(ctx, p, s.Systemd.Start(ctx, unit.ServiceUnit(p.Name)))
+}
+
+// restart gives a pair's program the version that run/exec names.
+func (s *Server) restart(ctx context.Context, p unit.Pair) error {
+	if p.Program != nil {
+		// The proxy is bound to the program: it ends with it and comes back with the next start.
+		if err := s.ready(ctx, p, s.Systemd.Restart(ctx, unit.ProgramUnit(p.Name))); err != nil {
+			return err
+		}
+		return s.start(ctx, p)
+	}
+	return s.ready(ctx, p, s.Systemd.Restart(ctx, unit.ServiceUnit(p.Name)))
+}
+
+// settle is how long a program that notifies nobody must stay up to count as started.
+const settle = 300 * time.Millisecond
+
+// ready waits for what ends a start beyond systemd's job, and turns a failed job into the reason of the failure.
+func (s *Server) ready(ctx context.Context, p unit.Pair, err error) error {
+	st := systemd.State{Name: p.Name, Proxied: p.Program != nil}
+	if err == nil && p.Manifest.Life.Ready == "started" {
+		select {
+		case <-time.After(settle):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if derr := s.Systemd.Detail(ctx, &st); derr == nil && st.Service != "active" {
+			return failure(api.ErrNotReady, "%s", reason(&st))
+		}
+		return nil
+	}
+	var job *systemd.JobError
+	if !errors.As(err, &job) {
+		return err
+	}
+	if derr := s.Systemd.Detail(context.WithoutCancel(ctx), &st); derr == nil {
+		return failure(api.ErrNotReady, "%s", reason(&st))
+	}
+	return failure(api.ErrNotReady, "it did not become ready")
+}
+
+// close stops the socket first, so that no caller wakes the service again, then the service.
+func (s *Server) close(ctx context.Context, name string) error {
+	path := s.listensOn(ctx, name)
+	for _, u := range []string{unit.SocketUnit(name), unit.ServiceUnit(name), unit.ProgramUnit(name)} {
+		if err := s.Systemd.Stop(ctx, u); err != nil {
+			return err
+		}
+		s.Systemd.Forget(ctx, u)
+	}
+	s.mu.Lock()
+	delete(s.limits, name)
+	s.mu.Unlock()
+	_ = os.Remove(path)
+	_ = os.Remove(unit.SocketPath(s.SocketDir, name))
+	return nil
+}
+
+// listensOn is the path that a pair's socket was bound to: after an exchange not its public one.
+func (s *Server) listensOn(ctx context.Context, name string) string {
+	v, err := s.Systemd.One(ctx, unit.SocketUnit(name), "Socket", "Listen")
+	if list, ok := v.([][]any); ok && err == nil && len(list) > 0 && len(list[0]) == 2 {
+		if path, ok := list[0][1].(string); ok {
+			return path
+		}
+	}
+	return unit.SocketPath(s.SocketDir, name)
+}

@@ -1,0 +1,254 @@
+// Package systemd is the only talker to org.freedesktop.systemd1: jobs that are waited for, transient pairs, properties.
+// It decides nothing.
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/cell-network/cell/celld/unit"
+)
+
+const (
+	busName   = "org.freedesktop.systemd1"
+	managerIf = busName + ".Manager"
+	objPath   = dbus.ObjectPath("/org/freedesktop/systemd1")
+	unitPath  = string(objPath) + "/unit/"
+	propsIf   = "org.freedesktop.DBus.Properties"
+)
+
+// JobError is a job that did not end with "done".
+type JobError struct{ Unit, Result string }
+
+func (e *JobError) Error() string { return e.Unit + ": " + e.Result }
+
+// Event is a change of a cell's unit.
+type Event struct {
+	Name   string // instance
+	Unit   string
+	Active string // ActiveState
+	Sub    string // SubState
+}
+
+// Conn talks to one manager. Calls may be made from many goroutines.
+type Conn struct {
+	bus  *dbus.Conn
+	mgr  dbus.BusObject
+	mu   sync.Mutex
+	jobs map[dbus.ObjectPath]chan string
+	done map[dbus.ObjectPath]string // ended before anybody waited
+
+	// Events receives what happens to cells' units; it is closed when the bus goes. A reader that is thousands behind
+	// misses some.
+	Events chan Event
+}
+
+// New subscribes on bus, whose signals it then owns.
+func New(ctx context.Context, bus *dbus.Conn) (*Conn, error) {
+	c := &Conn{
+		bus: bus, mgr: bus.Object(busName, objPath), jobs: map[dbus.ObjectPath]chan string{},
+		done: map[dbus.ObjectPath]string{}, Events: make(chan Event, 4096),
+	}
+	signals := make(chan *dbus.Signal, 4096)
+	bus.Signal(signals)
+	// JobRemoved must be subscribed to before any job is made: a job may end before its call returns. One match for all
+	// units, not one per cell: a connection to the system bus has 512 at most.
+	for _, opts := range [][]dbus.MatchOption{
+		{dbus.WithMatchInterface(managerIf), dbus.WithMatchMember("JobRemoved")},
+		{
+			dbus.WithMatchInterface(propsIf), dbus.WithMatchMember("PropertiesChanged"),
+			dbus.WithMatchPathNamespace(objPath + "/unit"), dbus.WithMatchArg(0, busName+".Unit"),
+		},
+	} {
+		if err := bus.AddMatchSignalContext(ctx, opts...); err != nil {
+			return nil, fmt.Errorf("subscribe to systemd: %w", err)
+		}
+	}
+	if err := c.mgr.CallWithContext(ctx, managerIf+".Subscribe", 0).Err; err != nil {
+		return nil, fmt.Errorf("subscribe to systemd: %w", err)
+	}
+	go c.dispatch(signals)
+	return c, nil
+}
+
+// Version is systemd's own, as in "252.39-1~deb12u1".
+func (c *Conn) Version() string {
+	v, err := c.mgr.GetProperty(managerIf + ".Version")
+	if err != nil {
+		return ""
+	}
+	s, _ := v.Value().(string)
+	return s
+}
+
+func (c *Conn) dispatch(signals <-chan *dbus.Signal) {
+	for s := range signals {
+		switch {
+		case s.Name == managerIf+".JobRemoved" && len(s.Body) == 4:
+			path, _ := s.Body[1].(dbus.ObjectPath)
+			result, _ := s.Body[3].(string)
+			c.mu.Lock()
+			if ch, ok := c.jobs[path]; ok {
+				ch <- result
+				delete(c.jobs, path)
+			} else if name, _ := s.Body[2].(string); strings.HasPrefix(name, "cell") {
+				// Its caller may not have its path yet. What nobody fetches is a job of another's.
+				if len(c.done) > 4096 {
+					clear(c.done)
+				}
+				c.done[path] = result
+			}
+			c.mu.Unlock()
+		case strings.HasPrefix(string(s.Path), unitPath+"cell_") && len(s.Body) == 3:
+			name := unescape(string(s.Path)[len(unitPath):])
+			instance, ok := unit.NameOf(name)
+			changed, _ := s.Body[1].(map[string]dbus.Variant)
+			active, _ := changed["ActiveState"].Value().(string)
+			sub, _ := changed["SubState"].Value().(string)
+			if !ok || active == "" {
+				continue
+			}
+			select {
+			case c.Events <- Event{instance, name, active, sub}:
+			default: // this goroutine also ends jobs, and the reader of events may wait for one
+			}
+		}
+	}
+	close(c.Events)
+}
+
+// escape is systemd's bus path escaping: every byte but letters and digits becomes _XX, a leading digit, too.
+func escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || i > 0 && c >= '0' && c <= '9' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "_%02x", c)
+		}
+	}
+	return b.String()
+}
+
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '_' && i+2 < len(s) {
+			var n byte
+			if _, err := fmt.Sscanf(s[i+1:i+3], "%02x", &n); err == nil {
+				b.WriteByte(n)
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func (c *Conn) job(ctx context.Context, name, method string, args ...any) error {
+	var path dbus.ObjectPath
+	if err := c.mgr.CallWithContext(ctx, managerIf+"."+method, 0, args...).Store(&path); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	c.mu.Lock()
+	if result, ok := c.done[path]; ok {
+		delete(c.done, path)
+		c.mu.Unlock()
+		return jobResult(name, result)
+	}
+	ch := make(chan string, 1)
+	c.jobs[path] = ch
+	c.mu.Unlock()
+	select {
+	case result := <-ch:
+		return jobResult(name, result)
+	case <-ctx.Done():
+		c.mu.Lock()
+		delete(c.jobs, path)
+		c.mu.Unlock()
+		return fmt.Errorf("%s: %w", name, ctx.Err())
+	}
+}
+
+func jobResult(name, result string) error {
+	if result == "done" || result == "skipped" {
+		return nil
+	}
+	return &JobError{name, result}
+}
+
+type aux struct {
+	Name  string
+	Props []unit.Property
+}
+
+// Open makes a pair in one call: the socket is the main unit, the service its auxiliary, for Service= cannot be set on
+// a transient socket and equal stems are how they find each other.
+func (c *Conn) Open(ctx context.Context, p unit.Pair) error {
+	limited := func(props []unit.Property) []unit.Property {
+		return append(append([]unit.Property{}, props...), p.Limits...)
+	}
+	var others []aux
+	if p.Program == nil {
+		others = []aux{{unit.ServiceUnit(p.Name), limited(p.Service)}}
+	} else {
+		others = []aux{{unit.ServiceUnit(p.Name), p.Service}, {unit.ProgramUnit(p.Name), limited(p.Program)}}
+	}
+	return c.job(ctx, unit.SocketUnit(p.Name), "StartTransientUnit", unit.SocketUnit(p.Name), "fail", p.Socket, others)
+}
+
+// SetSlice gives a slice its limits, and makes it where it is not.
+func (c *Conn) SetSlice(ctx context.Context, s unit.Slice) error {
+	err := c.job(ctx, s.Name, "StartTransientUnit", s.Name, "fail", s.Limits, []aux{})
+	if IsLoaded(err) {
+		err = c.SetProperties(ctx, s.Name, s.Limits)
+	}
+	if err != nil {
+		return fmt.Errorf("limit %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// SetProperties changes what a running unit may use.
+func (c *Conn) SetProperties(ctx context.Context, name string, props []unit.Property) error {
+	return c.mgr.CallWithContext(ctx, managerIf+".SetUnitProperties", 0, name, true, props).Err
+}
+
+// IsLoaded tells whether a transient unit was refused because one of its name is there.
+func IsLoaded(err error) bool {
+	var e dbus.Error
+	return errors.As(err, &e) && (e.Name == busName+".UnitExists" ||
+		strings.Contains(e.Error(), "already loaded") || strings.Contains(e.Error(), "already exists"))
+}
+
+// Start starts a unit and waits for the job's end; with Type=notify that is readiness.
+func (c *Conn) Start(ctx context.Context, name string) error {
+	return c.job(ctx, name, "StartUnit", name, "replace")
+}
+
+// Restart restarts or starts a unit and waits as Start does.
+func (c *Conn) Restart(ctx context.Context, name string) error {
+	return c.job(ctx, name, "RestartUnit", name, "replace")
+}
+
+// Stop stops a unit and waits; one that is not loaded is stopped already.
+func (c *Conn) Stop(ctx context.Context, name string) error {
+	err := c.job(ctx, name, "StopUnit", name, "replace")
+	var e dbus.Error
+	if errors.As(err, &e) && e.Name == busName+".NoSuchUnit" {
+		return nil
+	}
+	return err
+}
+
+// Forget drops a failed unit that nothing collects, so that its name is free again.
+func (c *Conn) Forget(ctx context.Context, name string) {
+	_ = c.mgr.CallWithContext(ctx, managerIf+".ResetFailedUnit", 0, name).Err
+}

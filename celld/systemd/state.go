@@ -1,0 +1,145 @@
+package systemd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/cell-network/cell/celld/unit"
+)
+
+// State is what systemd says of an instance. Times are microseconds UTC, sizes bytes; a zero maximum is none.
+type State struct {
+	Name            string
+	Socket, Service string // ActiveState
+	ServiceSub      string
+	Proxied         bool // a program unit stands behind the service; what follows is the program's
+	Result          string
+	PID             uint32
+	Code, Status    int32 // how and with which status or signal the last main process ended
+	Hash            string
+	Dir             string
+	Memory          uint64
+	MemoryMax       uint64
+	Tasks           uint64
+	TasksMax        uint64
+	CPU             uint64 // nanoseconds used
+	CPUMax          uint64 // microseconds per second
+	IOWeight        uint64
+	Since           uint64
+	Started, Exited uint64 // of the last main process
+	ControlGroup    string
+}
+
+// List reads all instances that have a loaded unit.
+func (c *Conn) List(ctx context.Context) (map[string]*State, error) {
+	var units []struct {
+		Name, Description, Load, Active, Sub, Following string
+		Path                                            dbus.ObjectPath
+		JobID                                           uint32
+		JobType                                         string
+		JobPath                                         dbus.ObjectPath
+	}
+	if err := c.mgr.CallWithContext(ctx, managerIf+".ListUnitsByPatterns", 0, []string{}, unit.Patterns()).Store(&units); err != nil {
+		return nil, fmt.Errorf("list units: %w", err)
+	}
+	out := map[string]*State{}
+	for _, u := range units {
+		name, ok := unit.NameOf(u.Name)
+		if !ok || u.Load != "loaded" {
+			continue
+		}
+		s := out[name]
+		if s == nil {
+			s = &State{Name: name, Socket: "inactive", Service: "inactive"}
+			out[name] = s
+		}
+		switch u.Name {
+		case unit.SocketUnit(name):
+			s.Socket = u.Active
+		case unit.ServiceUnit(name):
+			s.Service, s.ServiceSub = u.Active, u.Sub
+		default:
+			s.Proxied = true
+		}
+	}
+	return out, nil
+}
+
+func (c *Conn) all(ctx context.Context, name, iface string) (map[string]dbus.Variant, error) {
+	var m map[string]dbus.Variant
+	err := c.bus.Object(busName, dbus.ObjectPath(unitPath+escape(name))).CallWithContext(ctx, propsIf+".GetAll", 0, iface).Store(&m)
+	if err != nil {
+		return nil, fmt.Errorf("properties of %s: %w", name, err)
+	}
+	return m, nil
+}
+
+// One reads one property of a unit; iface is "Unit", "Service", "Socket" or "Slice".
+func (c *Conn) One(ctx context.Context, name, iface, property string) (any, error) {
+	var v dbus.Variant
+	err := c.bus.Object(busName, dbus.ObjectPath(unitPath+escape(name))).
+		CallWithContext(ctx, propsIf+".Get", 0, busName+"."+iface, property).Store(&v)
+	if err != nil {
+		return nil, fmt.Errorf("%s of %s: %w", property, name, err)
+	}
+	return v.Value(), nil
+}
+
+// Definition fills the hash and directory of an instance, which is all that a plan needs beside List.
+func (c *Conn) Definition(ctx context.Context, s *State) error {
+	env, err := c.One(ctx, unit.ServiceUnit(s.Name), "Service", "Environment")
+	if err != nil {
+		return err
+	}
+	list, _ := env.([]string)
+	s.Hash = unit.DefinitionOf(list)
+	for _, e := range list {
+		if d, ok := strings.CutPrefix(e, "CELL_DIR="); ok {
+			s.Dir = d
+		}
+	}
+	return nil
+}
+
+// Detail fills everything that List leaves out.
+func (c *Conn) Detail(ctx context.Context, s *State) error {
+	name := unit.ServiceUnit(s.Name)
+	if s.Proxied {
+		name = unit.ProgramUnit(s.Name)
+	}
+	svc, err := c.all(ctx, name, busName+".Service")
+	if err != nil {
+		return err
+	}
+	u, err := c.all(ctx, name, busName+".Unit")
+	if err != nil {
+		return err
+	}
+	str := func(m map[string]dbus.Variant, key string) string { v, _ := m[key].Value().(string); return v }
+	num := func(key string) uint64 { return bounded(svc[key]) }
+	s.Service, s.ServiceSub = str(u, "ActiveState"), str(u, "SubState")
+	s.Since, _ = u["StateChangeTimestamp"].Value().(uint64)
+	s.Result, s.Dir, s.ControlGroup = str(svc, "Result"), str(svc, "WorkingDirectory"), str(svc, "ControlGroup")
+	s.PID, _ = svc["MainPID"].Value().(uint32)
+	s.Code, _ = svc["ExecMainCode"].Value().(int32)
+	s.Status, _ = svc["ExecMainStatus"].Value().(int32)
+	s.Memory, s.MemoryMax = num("MemoryCurrent"), num("MemoryMax")
+	s.Tasks, s.TasksMax = num("TasksCurrent"), num("TasksMax")
+	s.CPU, s.CPUMax, s.IOWeight = num("CPUUsageNSec"), num("CPUQuotaPerSecUSec"), num("IOWeight")
+	s.Started, s.Exited = num("ExecMainStartTimestamp"), num("ExecMainExitTimestamp")
+	env, _ := svc["Environment"].Value().([]string)
+	s.Hash = unit.DefinitionOf(env)
+	return nil
+}
+
+// bounded reads a counter; systemd writes "none" as the largest number.
+func bounded(v dbus.Variant) uint64 {
+	n, _ := v.Value().(uint64)
+	if n == ^uint64(0) {
+		return 0
+	}
+	return n
+}

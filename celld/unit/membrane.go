@@ -1,0 +1,67 @@
+package unit
+
+import (
+	"path/filepath"
+
+	"github.com/cell-network/cell/sdk/manifest"
+)
+
+type bind struct {
+	Source, Dest string
+	Ignore       bool
+	Flags        uint64
+}
+
+type tmpfs struct{ Path, Options string }
+
+type filter struct {
+	Allow bool
+	List  []string
+}
+
+// Rule is one line of the sandbox for people: what the property does and which value was asked for.
+type Rule struct{ What, Requested, Property string }
+
+// membrane is the sandbox of an own user's cell: it sees the system read-only, its own directory read-only with data/,
+// cache/ and log/ writable, no other home, no other cell's socket and, unless it asked for it, no network.
+func membrane(m *manifest.Manifest, at Place) []Property {
+	writable := []bind{}
+	for _, d := range []string{"data", "cache", "log"} {
+		p := filepath.Join(m.Dir, d)
+		writable = append(writable, bind{p, p, true, 0})
+	}
+	readable := []bind{{m.Dir, m.Dir, false, 0}}
+	if m.Port > 0 {
+		readable = append(readable, bind{at.Helper, at.Helper, false, 0})
+	}
+	props := []Property{
+		prop("NoNewPrivileges", true),
+		prop("ProtectSystem", "strict"),
+		prop("ProtectHome", "tmpfs"),
+		prop("PrivateTmp", true),
+		prop("PrivateDevices", true),
+		prop("BindReadOnlyPaths", readable),
+		prop("BindPaths", writable),
+		prop("TemporaryFileSystem", []tmpfs{{at.SocketDir, "ro"}}),
+		prop("CapabilityBoundingSet", uint64(0)),
+		prop("ProtectKernelTunables", true),
+		prop("ProtectKernelModules", true),
+		prop("ProtectControlGroups", true),
+		prop("RestrictSUIDSGID", true),
+		prop("RestrictNamespaces", uint64(0)),
+		prop("LockPersonality", true),
+		prop("SystemCallFilter", filter{true, []string{"@system-service"}}),
+		prop("SystemCallErrorNumber", int32(1)), // EPERM
+	}
+	if !m.Net.Internet {
+		props = append(props, prop("PrivateNetwork", true))
+	}
+	if at.User {
+		// Without a user namespace a user manager accepts the rules above and silently applies none of them.
+		props = append(props, prop("PrivateUsers", true))
+	}
+	if at.Owner != "" {
+		props = append(props, prop("User", at.Owner))
+	}
+	return props
+}

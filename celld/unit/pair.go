@@ -1,0 +1,193 @@
+package unit
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cell-network/cell/sdk/manifest"
+)
+
+type execCommand struct {
+	Path   string
+	Args   []string
+	Ignore bool
+}
+
+type listener struct{ Type, Address string }
+
+func pair(n *manifest.Node, name string, at Place) Pair {
+	m := n.Manifest
+	p := Pair{Name: name, Manifest: m, Limits: Limits(m, 1)}
+	for a := n; a != nil; a = a.Parent {
+		p.Slices = append([]Slice{{SliceName(a.Name), Limits(a.Manifest, a.Replicas)}}, p.Slices...)
+	}
+	slice := SliceName(n.Name)
+	p.Socket = socket(m, name, slice, at)
+	program := service(m, name, slice, at)
+	if m.Port > 0 {
+		p.Program, p.Service = program, proxy(m, name, slice, at)
+	} else {
+		p.Service = program
+	}
+	p.Hash = hash(p.Socket, p.Service, p.Program)
+	p.Service = append(p.Service, prop("Environment", append(environment(m, name), definition+p.Hash)))
+	if p.Program != nil {
+		p.Program = append(p.Program, prop("Environment", append(environment(m, name), definition+p.Hash)))
+	}
+	listen := []listener{{"Stream", SocketPath(at.SocketDir, name)}}
+	for _, addr := range m.Net.Publish {
+		listen = append(listen, listener{"Stream", addr})
+	}
+	p.Socket = append(p.Socket, prop("Listen", listen))
+	return p
+}
+
+// definition is the variable that holds a definition's hash: systemd keeps it over a restart of celld.
+const definition = "CELL_DEFINITION="
+
+// DefinitionOf reads the hash from a service's environment.
+func DefinitionOf(env []string) string {
+	for _, e := range env {
+		if h, ok := strings.CutPrefix(e, definition); ok {
+			return h
+		}
+	}
+	return ""
+}
+
+func socket(m *manifest.Manifest, name, slice string, at Place) []Property {
+	props := []Property{
+		prop("Description", "socket of "+name),
+		prop("SocketMode", uint32(0o600)),
+		prop("Backlog", uint32(4096)),
+		// A socket that fails refuses everybody: celld counts bad starts itself and decides when to give up.
+		prop("TriggerLimitIntervalUSec", uint64(0)),
+		prop("CollectMode", "inactive-or-failed"),
+		prop("Slice", slice),
+		// A cell's socket must outlive the targets of a session; celld opens and stops it.
+		prop("DefaultDependencies", false),
+	}
+	if at.Owner != "" {
+		props = append(props, prop("SocketUser", at.Owner))
+	}
+	if len(m.Net.Publish) > 0 {
+		// Part of the definition although Listen itself is not.
+		props = append(props, prop("FileDescriptorName", "cell"), prop("FreeBind", true))
+	}
+	return props
+}
+
+func environment(m *manifest.Manifest, name string) []string {
+	env := []string{"CELL_NAME=" + name, "CELL_DIR=" + m.Dir, "CELL_STOP_WITHIN=" + m.Life.StopWithin.String()}
+	if m.Life.IdleTimeout > 0 && !m.Life.Warm {
+		env = append(env, "CELL_IDLE_TIMEOUT="+m.Life.IdleTimeout.String())
+	}
+	if m.Port > 0 {
+		env = append(env, "PORT="+strconv.Itoa(m.Port))
+	}
+	for k, v := range m.Env {
+		env = append(env, k+"="+v)
+	}
+	slices.Sort(env)
+	return env
+}
+
+// Program is the absolute path of the program that ExecStart names. A program in bin/ is named through run/exec, the
+// link that an upgrade switches; any other is used in place.
+func Program(m *manifest.Manifest) string {
+	p := filepath.Clean(m.Exec[0])
+	switch {
+	case filepath.IsAbs(p):
+		return p
+	case m.InBin():
+		return filepath.Join(m.Dir, "run/exec", strings.TrimPrefix(p, "bin/"))
+	case strings.Contains(m.Exec[0], "/"):
+		return filepath.Join(m.Dir, p)
+	}
+	for _, dir := range []string{"/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"} {
+		if st, err := os.Stat(filepath.Join(dir, p)); err == nil && !st.IsDir() {
+			return filepath.Join(dir, p)
+		}
+	}
+	return "/usr/bin/" + p
+}
+
+func common(m *manifest.Manifest, description, slice string) []Property {
+	return []Property{
+		prop("Description", description),
+		prop("Slice", slice),
+		prop("CollectMode", "inactive-or-failed"),
+		prop("Restart", m.Life.Restart),
+		prop("RestartUSec", uint64(250_000)),
+		prop("StartLimitIntervalUSec", uint64(0)),
+		prop("TimeoutStartUSec", uint64(m.Life.ReadyWithin.Microseconds())),
+		// A grace of half a second: the SDK ends its own drain within stop_within and says what was cut off.
+		prop("TimeoutStopUSec", uint64((m.Life.StopWithin + 500*time.Millisecond).Microseconds())),
+		prop("DefaultDependencies", false),
+	}
+}
+
+func service(m *manifest.Manifest, name, slice string, at Place) []Property {
+	typ := "exec"
+	if m.Life.Ready == "notify" {
+		typ = "notify"
+	}
+	program := Program(m)
+	props := append(common(m, name, slice),
+		prop("Type", typ),
+		prop("ExecStart", []execCommand{{program, append([]string{program}, m.Exec[1:]...), false}}),
+		prop("WorkingDirectory", m.Dir),
+		prop("SyslogIdentifier", name),
+		prop("UMask", uint32(0o022)),
+	)
+	if typ == "notify" {
+		props = append(props, prop("NotifyAccess", "main"), prop("FileDescriptorStoreMax", uint32(64)))
+	}
+	if m.Speaks == "cell" {
+		props = append(props, prop("WatchdogUSec", uint64(30_000_000)))
+	}
+	if m.Life.Ready == "port" {
+		args := []string{at.Helper, "wait-port", strconv.Itoa(m.Port)}
+		props = append(props, prop("ExecStartPost", []execCommand{{at.Helper, args, false}}))
+	}
+	if m.Port > 0 {
+		props = append(props, prop("StopWhenUnneeded", true))
+	}
+	return append(props, membrane(m, at)...)
+}
+
+// proxy stands in front of a program that insists on a port: the socket's connections go to the port in the program's
+// own network, and when none is left for the idle time both end.
+func proxy(m *manifest.Manifest, name, slice string, at Place) []Property {
+	args := []string{at.Proxy}
+	if m.Life.IdleTimeout > 0 && !m.Life.Warm {
+		args = append(args, fmt.Sprintf("--exit-idle-time=%ds", max(1, int(m.Life.IdleTimeout.Seconds()))))
+	}
+	args = append(args, "127.0.0.1:"+strconv.Itoa(m.Port))
+	props := append(common(m, fmt.Sprintf("%s (proxy to port %d of %s)", name, m.Port, ProgramUnit(name)), slice),
+		prop("Type", "notify"),
+		prop("ExecStart", []execCommand{{at.Proxy, args, false}}),
+		prop("SyslogIdentifier", name),
+		prop("WorkingDirectory", m.Dir),
+	)
+	return append(dependOn(props, name), membrane(m, at)...)
+}
+
+// dependOn ties a proxy to the program of an instance.
+func dependOn(props []Property, name string) []Property {
+	out := []Property{}
+	for _, p := range props {
+		switch p.Name {
+		case "BindsTo", "After", "JoinsNamespaceOf":
+		default:
+			out = append(out, p)
+		}
+	}
+	program := []string{ProgramUnit(name)}
+	return append(out, prop("BindsTo", program), prop("After", program), prop("JoinsNamespaceOf", program))
+}

@@ -1,0 +1,158 @@
+// Package unit turns a cell of a tree into the systemd units it becomes: a socket and a service of the same stem, a
+// third one where a program insists on a port, and slices. It is pure but for looking up a program's path; who sends the
+// units to systemd is package systemd.
+package unit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/cell-network/cell/sdk/manifest"
+)
+
+// Property is one property of a transient unit, as org.freedesktop.systemd1 wants it.
+type Property struct {
+	Name  string
+	Value dbus.Variant
+}
+
+func prop(name string, value any) Property { return Property{name, dbus.MakeVariant(value)} }
+
+// Place is what units depend on beside the cell itself.
+type Place struct {
+	SocketDir string // directory of the cells' sockets, owned by the manager's user
+	User      bool   // an ordinary user's manager: sandboxing needs PrivateUsers there
+	Owner     string // user that cells run as; empty: the manager's own
+	Helper    string // path of celld, which waits for ports inside of sandboxes
+	Proxy     string // path of systemd-socket-proxyd
+}
+
+// Pair is one instance of a cell as units.
+type Pair struct {
+	Name     string // dotted path, ":N" from the second replica on
+	Manifest *manifest.Manifest
+	Hash     string // of everything below but the limits: equal hashes are equal definitions
+	Socket   []Property
+	Service  []Property
+	Program  []Property // of a program that insists on a port; Service is then the proxy in front of it
+	Limits   []Property // resource controls of the process, which change in place
+	Slices   []Slice    // outermost first
+}
+
+// Slice is a slice with its limits.
+type Slice struct {
+	Name   string
+	Limits []Property
+}
+
+const (
+	stem        = "cell@"
+	programStem = "cell-program@"
+)
+
+// ServiceUnit is the name of an instance's service.
+func ServiceUnit(name string) string { return stem + name + ".service" }
+
+// SocketUnit is the name of an instance's socket.
+func SocketUnit(name string) string { return stem + name + ".socket" }
+
+// ProgramUnit is the name of the service behind the proxy of a program that insists on a port.
+func ProgramUnit(name string) string { return programStem + name + ".service" }
+
+// NameOf is the inverse of ServiceUnit, SocketUnit and ProgramUnit.
+func NameOf(unit string) (name string, ok bool) {
+	s, ok := strings.CutPrefix(unit, stem)
+	if !ok {
+		if s, ok = strings.CutPrefix(unit, programStem); !ok {
+			return "", false
+		}
+		return strings.CutSuffix(s, ".service")
+	}
+	if n, ok := strings.CutSuffix(s, ".service"); ok {
+		return n, true
+	}
+	return strings.CutSuffix(s, ".socket")
+}
+
+// Patterns match the names of all units of cells.
+func Patterns() []string { return []string{stem + "*", programStem + "*"} }
+
+// SliceName is the slice of a cell: a dash nests slices, so the dashes inside names are escaped (systemd.slice(5)).
+func SliceName(name string) string {
+	parts := strings.Split(name, ".")
+	for i, p := range parts {
+		parts[i] = strings.ReplaceAll(p, "-", `\x2d`)
+	}
+	return "cell-" + strings.Join(parts, "-") + ".slice"
+}
+
+// SocketPath is where an instance listens; long names are shortened by a hash because the path of a socket has at most
+// 107 bytes.
+func SocketPath(dir, name string) string {
+	if len(name) > 60 {
+		sum := sha256.Sum256([]byte(name))
+		name = name[:40] + "-" + hex.EncodeToString(sum[:8])
+	}
+	return filepath.Join(dir, name+".sock")
+}
+
+// Instances are the names of a node's replicas: NAME, NAME:2, NAME:3, …
+func Instances(n *manifest.Node) []string {
+	names := []string{n.Name}
+	for i := 2; i <= n.Replicas; i++ {
+		names = append(names, n.Name+":"+strconv.Itoa(i))
+	}
+	return names
+}
+
+// Base is the cell's name of an instance.
+func Base(instance string) string {
+	name, _, _ := strings.Cut(instance, ":")
+	return name
+}
+
+// BridgeSuffix marks the instance that serves while a definition is exchanged.
+const BridgeSuffix = ":bridge"
+
+// Pairs describes every instance of a node.
+func Pairs(n *manifest.Node, at Place) []Pair {
+	out := make([]Pair, 0, n.Replicas)
+	for _, name := range Instances(n) {
+		out = append(out, pair(n, name, at))
+	}
+	return out
+}
+
+// Renamed is the pair under another instance name, listening on path: the bridge of an exchange, or the pair after it.
+func (p Pair) Renamed(name, path string) Pair {
+	q := p
+	q.Name = name
+	q.Socket = append([]Property{}, p.Socket...)
+	for i, pr := range q.Socket {
+		if pr.Name == "Listen" {
+			q.Socket[i] = prop("Listen", []listener{{"Stream", path}})
+		}
+	}
+	if p.Program != nil {
+		q.Service = dependOn(p.Service, name)
+	}
+	return q
+}
+
+// hash covers the definition; Listen is left out because an exchange of pairs changes its path.
+func hash(lists ...[]Property) string {
+	h := sha256.New()
+	enc := json.NewEncoder(h)
+	for _, list := range lists {
+		for _, pr := range list {
+			_ = enc.Encode([]string{pr.Name, pr.Value.String()})
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16]
+}

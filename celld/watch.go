@@ -1,0 +1,199 @@
+package celld
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cell-network/cell/celld/reconcile"
+	"github.com/cell-network/cell/celld/store"
+	"github.com/cell-network/cell/celld/systemd"
+	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/sdk/manifest"
+)
+
+// giveUpAfter is how many bad starts in a row end a cell: systemd itself would go on for ever.
+const giveUpAfter = 20
+
+// quick is how short a run must be to count as a bad start when it ended by itself.
+const quick = time.Second
+
+// health is what happened to an instance lately; systemd forgets it with the next start.
+type health struct {
+	text   string // why it ended badly last
+	at     time.Time
+	bad    int    // bad starts in a row
+	exited uint64 // systemd's time of the end that was counted last
+	gaveUp bool   // its socket was closed because of them
+}
+
+// recovered forgets the past of an instance that a person has started anew.
+func (s *Server) recovered(name string) { s.forgetHealth(name) }
+
+func (s *Server) forgetHealth(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.health, name)
+}
+
+func (s *Server) healthOf(name string) health {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.health[name]
+}
+
+// Watch notes why cells end, gives up on those that never start, re-arms failed sockets and puts programs to sleep that
+// cannot do it themselves. It returns when ctx ends or the bus goes.
+func (s *Server) Watch(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-s.Systemd.Events:
+			if !ok {
+				return errors.New("the bus has closed the connection")
+			}
+			switch {
+			case e.Unit == unit.SocketUnit(e.Name):
+				if e.Active == "failed" {
+					s.rearm(ctx, e.Name)
+				}
+			case e.Active == "active":
+				s.doze(ctx, e.Name)
+			case e.Sub == "auto-restart" || e.Active == "failed" || e.Active == "inactive":
+				s.ended(ctx, e)
+			}
+		}
+	}
+}
+
+// ended looks at why a service ended.
+func (s *Server) ended(ctx context.Context, e systemd.Event) {
+	st := systemd.State{Name: e.Name, Proxied: e.Unit == unit.ProgramUnit(e.Name)}
+	if err := s.Systemd.Detail(ctx, &st); err != nil || st.Started == 0 {
+		return
+	}
+	ran := time.Duration(st.Exited-st.Started) * time.Microsecond
+	failed := st.Result != "success" && st.Result != ""
+	if st.Exited < st.Started {
+		// It runs again already, and how the last run ended is forgotten.
+		if e.Sub != "auto-restart" {
+			return
+		}
+		ran, failed = 0, true
+	}
+	s.mu.Lock()
+	if s.health == nil {
+		s.health = map[string]health{}
+	}
+	h := s.health[e.Name]
+	if st.Exited != 0 && st.Exited == h.exited {
+		s.mu.Unlock()
+		return // one end, told twice
+	}
+	h.exited = st.Exited
+	switch {
+	case failed && ran < 10*time.Second, !failed && ran < quick:
+		h.bad++
+	default:
+		h.bad = 0
+	}
+	if failed {
+		h.text, h.at = reason(&st), time.Now()
+	} else if h.bad >= giveUpAfter {
+		h.text, h.at = "its program ends at once without an error", time.Now()
+	}
+	giveUp := h.bad >= giveUpAfter && !h.gaveUp
+	h.gaveUp = h.gaveUp || giveUp
+	s.health[e.Name] = h
+	s.mu.Unlock()
+	if !giveUp {
+		return
+	}
+	s.Log.Error("gives up: it never stayed up", "cell", e.Name, "starts", h.bad, "reason", h.text)
+	go func() {
+		if err := s.close(ctx, e.Name); err != nil {
+			s.Log.Error("close", "cell", e.Name, "error", err)
+		}
+	}()
+}
+
+// rearm opens a failed socket again: systemd's limit on activations needs its window of two seconds to empty before the
+// socket stays up.
+func (s *Server) rearm(ctx context.Context, name string) {
+	if s.healthOf(name).gaveUp {
+		return
+	}
+	time.AfterFunc(2500*time.Millisecond, func() {
+		path := s.listensOn(ctx, name)
+		if err := s.Systemd.Start(ctx, unit.SocketUnit(name)); err != nil {
+			s.Log.Error("re-arm socket", "cell", name, "error", err)
+			return
+		}
+		if public := unit.SocketPath(s.SocketDir, name); path != public && !strings.HasSuffix(name, unit.BridgeSuffix) {
+			if err := os.Rename(path, public); err != nil {
+				s.Log.Error("re-arm socket", "cell", name, "error", err)
+			}
+		}
+	})
+}
+
+// Restore opens what is wanted and absent, after a reboot or a crash, and finishes upgrades that were cut off. It stops
+// nothing.
+func (s *Server) Restore(ctx context.Context) {
+	for root, r := range s.Store.Roots() {
+		if _, err := os.Stat(filepath.Join(r.Dir, manifest.File)); err != nil {
+			// It may be on a disk that is not mounted yet: it stays wanted.
+			s.Log.Warn("not restored: its directory is away", "cell", root, "dir", r.Dir)
+			continue
+		}
+		if err := s.restore(ctx, root, r); err != nil {
+			s.Log.Error("not restored", "cell", root, "error", err)
+		}
+	}
+}
+
+func (s *Server) restore(ctx context.Context, root string, r store.Root) error {
+	defer s.lock(root)()
+	f, err := s.load(r.Dir)
+	if err != nil {
+		return err
+	}
+	all, err := s.plan(ctx, f, nil, true)
+	if err != nil {
+		return err
+	}
+	var sleepers, warm []reconcile.Step
+	for _, st := range all {
+		p, known := f.pairs[st.Name]
+		if !known || slices.ContainsFunc(r.Stopped, func(n string) bool { return below(n)(st.Name) }) {
+			continue
+		}
+		switch {
+		case st.Verb == reconcile.Restart && (release{p.Manifest.Dir}).upgrading():
+			warm = append(warm, st)
+		case st.Verb == reconcile.Open && p.Manifest.Life.Warm:
+			warm = append(warm, st)
+		case st.Verb == reconcile.Open:
+			sleepers = append(sleepers, st)
+		}
+	}
+	for _, steps := range []struct {
+		list   []reconcile.Step
+		asleep bool
+	}{{sleepers, true}, {warm, false}} {
+		if len(steps.list) == 0 {
+			continue
+		}
+		for _, st := range s.run(ctx, f, steps.list, steps.asleep, nil) {
+			if st.Error != "" {
+				s.Log.Error("not restored", "cell", st.Cell, "error", st.Error)
+			}
+		}
+	}
+	return nil
+}

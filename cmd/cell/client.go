@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/cell-network/cell/internal/host"
+	"github.com/cell-network/cell/sdk/api"
+)
+
+// findHost finds the manager in use; an embedded one is brought up when there is no other.
+func findHost(ctx context.Context) (*host.Host, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the own path: %w", err)
+	}
+	return host.Ensure(ctx, "", filepath.Join(filepath.Dir(self), "celld"))
+}
+
+// manager connects to celld on the manager in use.
+func manager(ctx context.Context) (api.Manager, error) {
+	h, err := findHost(ctx)
+	if err != nil {
+		return api.Manager{}, err
+	}
+	conn, err := h.Dial(ctx)
+	if err != nil {
+		return api.Manager{}, err
+	}
+	return api.Manager{Conn: conn}, nil
+}
+
+// watched runs call and prints each step as celld tells of it. It turns steps that failed into one error.
+func watched(c *cobra.Command, m api.Manager, call func() ([]api.Step, error)) ([]api.Step, error) {
+	signals := make(chan *dbus.Signal, 1024)
+	m.Conn.Signal(signals)
+	told := make(chan map[string]bool, 1)
+	go func() {
+		seen := map[string]bool{}
+		for s := range signals {
+			if s.Name != api.Interface+".Step" || len(s.Body) != 5 {
+				continue
+			}
+			var st api.Step
+			if dbus.Store(s.Body, &st.Verb, &st.Cell, &st.Reason, &st.Error, &st.Millis) == nil {
+				seen[st.Verb+st.Cell] = true
+				printStep(c.ErrOrStderr(), st)
+			}
+		}
+		told <- seen
+	}()
+	steps, err := call()
+	m.Conn.RemoveSignal(signals)
+	close(signals)
+	seen := <-told
+	if err != nil {
+		return nil, err
+	}
+	failed := &codeError{code: exitNotReady}
+	for _, st := range steps {
+		if !seen[st.Verb+st.Cell] {
+			printStep(c.ErrOrStderr(), st)
+		}
+		if st.Error != "" {
+			failed.text += st.Cell + ": " + st.Error + "\n"
+			if len(failed.hints) < 3 && !strings.HasPrefix(st.Error, "not ") {
+				failed.hints = append(failed.hints, "cell logs "+st.Cell+"   shows what it wrote")
+			}
+		}
+	}
+	if failed.text != "" {
+		return steps, failed
+	}
+	return steps, nil
+}
+
+func printStep(w io.Writer, s api.Step) {
+	switch {
+	case s.Error != "":
+		fmt.Fprintf(w, "  %-8s%-22s failed: %s\n", s.Verb, s.Cell, s.Error)
+	case s.Verb == "stop":
+		fmt.Fprintf(w, "  %-8s%-22s %-9s %s\n", s.Verb, s.Cell, fmt.Sprint(s.Millis, "ms"), s.Reason)
+	case s.Verb != "keep":
+		fmt.Fprintf(w, "  %-8s%-22s %-9s cell@%s.service   %s\n", s.Verb, s.Cell, fmt.Sprint(s.Millis, "ms"), s.Cell, s.Reason)
+	}
+}

@@ -1,0 +1,118 @@
+// Command celld serves cells on one systemd manager. It is started by D-Bus activation; nobody starts it by hand.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/godbus/dbus/v5"
+
+	"github.com/cell-network/cell/celld"
+	"github.com/cell-network/cell/celld/bus"
+	"github.com/cell-network/cell/celld/store"
+	"github.com/cell-network/cell/celld/systemd"
+)
+
+const version = "0.1.0"
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == "wait-port" {
+		os.Exit(waitPort(os.Args[2]))
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "celld:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	kind := os.Getenv("CELL_MANAGER")
+	connect, socketDir := dbus.ConnectSystemBus, "/run/cell"
+	switch kind {
+	case "", "system":
+		kind = "system"
+	case "user":
+		connect, socketDir = dbus.ConnectSessionBus, filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "cell")
+	case "embedded":
+		connect = dbus.ConnectSessionBus
+	default:
+		return fmt.Errorf("CELL_MANAGER=%s: not system, user or embedded", kind)
+	}
+	if err := os.MkdirAll(socketDir, 0o755); err != nil {
+		return err
+	}
+	state := os.Getenv("CELL_STATE_DIR")
+	if state == "" {
+		state = os.Getenv("STATE_DIRECTORY")
+	}
+	if state == "" {
+		return errors.New("neither CELL_STATE_DIR nor STATE_DIRECTORY is set")
+	}
+	wanted, err := store.Open(state)
+	if err != nil {
+		return err
+	}
+	// Signals and methods have a connection each: a flood of unit changes must not delay an answer.
+	events, err := connect()
+	if err != nil {
+		return fmt.Errorf("connect to the bus: %w", err)
+	}
+	defer events.Close()
+	front, err := connect()
+	if err != nil {
+		return fmt.Errorf("connect to the bus: %w", err)
+	}
+	defer front.Close()
+	sd, err := systemd.New(ctx, events)
+	if err != nil {
+		return err
+	}
+	linkDir := os.Getenv("CELL_SOCKET_LINKS")
+	if linkDir == "" {
+		linkDir = socketDir
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find celld's own path: %w", err)
+	}
+	s := &celld.Server{
+		Systemd: sd, Store: wanted, SocketDir: socketDir, LinkDir: linkDir, System: kind == "system", User: kind == "user" && os.Geteuid() != 0,
+		Helper: self, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}
+	if err := bus.Serve(ctx, front, s, version); err != nil {
+		return err
+	}
+	go watchdog(ctx)
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		return fmt.Errorf("notify readiness: %w", err)
+	}
+	go s.Restore(ctx)
+	return s.Watch(ctx)
+}
+
+func watchdog(ctx context.Context) {
+	every, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || every == 0 {
+		return
+	}
+	t := time.NewTicker(every / 2)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		}
+	}
+}
