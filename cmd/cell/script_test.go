@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+)
+
+// programs holds what TestMain built: cell, celld and misfit, a server that misbehaves on request.
+var programs string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		if len(os.Args) > 1 && os.Args[1] == "host-init" {
+			main()
+			return 0
+		}
+		dir, err := os.MkdirTemp("", "cell-programs-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		programs = dir
+		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", ".", "../celld", "./testdata/misfit")
+		build.Stdout, build.Stderr = os.Stderr, os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "build the programs under test:", err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// needManager skips, or fails under CELL_TEST_REQUIRE=all, where no embedded manager can run.
+func needManager(t *testing.T) {
+	t.Helper()
+	lacks := ""
+	if os.Geteuid() != 0 {
+		lacks = "the embedded manager needs root"
+	} else if _, err := exec.LookPath("dbus-daemon"); err != nil {
+		lacks = "dbus-daemon is not installed"
+	} else if _, err := os.Stat("/lib/systemd/systemd"); err != nil {
+		lacks = "systemd is not installed"
+	}
+	switch {
+	case lacks == "":
+	case os.Getenv("CELL_TEST_REQUIRE") == "all":
+		t.Fatal(lacks)
+	default:
+		t.Skip(lacks)
+	}
+}
+
+// TestScripts runs each script with a manager of its own.
+func TestScripts(t *testing.T) {
+	needManager(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, ".state"))
+			e.Setenv("CELL_MANAGER", "embedded")
+			e.Setenv("MISFIT", filepath.Join(programs, "misfit"))
+			e.Setenv("GOCACHE", goEnv("GOCACHE"))
+			e.Setenv("GOMODCACHE", goEnv("GOMODCACHE"))
+			e.Setenv("GOFLAGS", "-mod=mod")
+			e.Setenv("GOPROXY", "off")
+			e.Defer(func() { down(t, e.Getenv("XDG_STATE_HOME")) })
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"get": get, "until": until},
+	})
+}
+
+func goEnv(name string) string {
+	out, _ := exec.Command("go", "env", name).Output()
+	return strings.TrimSpace(string(out))
+}
+
+// down ends the manager of a state directory.
+func down(t testing.TB, state string) {
+	c := exec.Command(filepath.Join(programs, "cell"), "host", "down")
+	c.Env = append(os.Environ(), "XDG_STATE_HOME="+state, "CELL_MANAGER=embedded")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Errorf("cell host down: %v\n%s", err, out)
+	}
+}
+
+// client speaks HTTP over a Unix socket.
+func client(socket string) *http.Client {
+	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		},
+	}}
+}
+
+// get SOCKET PATH prints what the server on a cell's socket answers.
+func get(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: get SOCKET PATH")
+	}
+	r, err := client(ts.MkAbs(args[0])).Get("http://cell" + args[1])
+	if (err != nil) != neg {
+		ts.Fatalf("get %s: %v", args[1], err)
+	}
+	if err == nil {
+		defer r.Body.Close()
+		_, _ = io.Copy(ts.Stdout(), r.Body)
+	}
+}
+
+// until PATTERN COMMAND… repeats a command until its output has the pattern, a minute at most.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: until PATTERN COMMAND")
+	}
+	last := ""
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		c := exec.Command(args[1], args[2:]...)
+		if !strings.Contains(args[1], "/") {
+			c = exec.Command(filepath.Join(programs, args[1]), args[2:]...)
+		}
+		c.Dir, c.Env = ts.MkAbs("."), []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "XDG_STATE_HOME=" + ts.Getenv("XDG_STATE_HOME"), "CELL_MANAGER=embedded"}
+		out, _ := c.CombinedOutput()
+		if last = string(out); strings.Contains(last, args[0]) {
+			return
+		}
+	}
+	ts.Fatalf("%v never said %q, but\n%s", args[1:], args[0], last)
+}
+
