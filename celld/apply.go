@@ -155,9 +155,16 @@ func (s *Server) cell(ctx context.Context, f *forest, steps []reconcile.Step, as
 			rest = append(rest, st)
 		}
 	}
+	r := release{f.pairs[steps[0].Name].Manifest.Dir}
+	if err := r.switchOver(); err != nil {
+		for _, st := range steps {
+			tell(st, time.Now(), err)
+		}
+		return false
+	}
 	ok := true
 	if len(rolling) > 0 {
-		ok = s.roll(ctx, f, rolling, asleep, tell)
+		ok = s.roll(ctx, r, f, rolling, asleep, tell)
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -180,27 +187,22 @@ func (s *Server) cell(ctx context.Context, f *forest, steps []reconcile.Step, as
 		})
 	}
 	wg.Wait()
-	if ok {
-		// Only a fresh start has no old version to go back to, so there is nothing to tell when this fails.
-		_ = release{f.pairs[steps[0].Name].Manifest.Dir}.done()
-	}
-	return ok
-}
-
-func (s *Server) roll(ctx context.Context, f *forest, steps []reconcile.Step, asleep bool, tell func(reconcile.Step, time.Time, error)) bool {
-	r := release{f.pairs[steps[0].Name].Manifest.Dir}
-	if err := r.switchOver(); err != nil {
-		for _, st := range steps {
-			tell(st, time.Now(), err)
-		}
+	if !ok {
 		return false
 	}
+	if err := r.done(); err != nil {
+		s.Log.Error("end upgrade", "cell", steps[0].Name, "error", err)
+	}
+	return true
+}
+
+func (s *Server) roll(ctx context.Context, r release, f *forest, steps []reconcile.Step, asleep bool, tell func(reconcile.Step, time.Time, error)) bool {
 	for i, st := range steps {
 		begin, p := time.Now(), f.pairs[st.Name]
 		var err error
 		switch {
 		case st.Verb == reconcile.Replace:
-			err = s.exchange(ctx, p, asleep)
+			err = s.exchange(ctx, p)
 		case asleep:
 		default:
 			err = s.restart(ctx, p)
@@ -215,9 +217,6 @@ func (s *Server) roll(ctx context.Context, f *forest, steps []reconcile.Step, as
 			tell(skipped, time.Now(), failure(api.ErrNotReady, "not tried: %s failed", st.Name))
 		}
 		return false
-	}
-	if err := r.done(); err != nil {
-		s.Log.Error("end upgrade", "cell", steps[0].Name, "error", err)
 	}
 	return true
 }

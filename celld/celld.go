@@ -186,6 +186,9 @@ func (s *Server) plan(ctx context.Context, f *forest, changed []string, asleep b
 			return nil, failure(api.ErrExists, "%s is already wanted from %s", root.Name, r.Dir)
 		}
 	}
+	if err := s.partOfAnother(root); err != nil {
+		return nil, err
+	}
 	states, err := s.seen(ctx, below(root.Name), s.Systemd.Definition)
 	if err != nil {
 		return nil, err
@@ -217,6 +220,34 @@ func (s *Server) plan(ctx context.Context, f *forest, changed []string, asleep b
 		wanted = append(wanted, w)
 	}
 	return reconcile.Plan(wanted, seen, below(root.Name)), nil
+}
+
+// partOfAnother refuses a tree that overlaps with another wanted one: two cells cannot share a directory.
+func (s *Server) partOfAnother(root *manifest.Node) error {
+	inside := func(dir, of string) bool { return strings.HasPrefix(dir, of+string(filepath.Separator)) }
+	for name, r := range s.Store.Roots() {
+		if name == root.Name || !inside(root.Manifest.Dir, r.Dir) && !inside(r.Dir, root.Manifest.Dir) && r.Dir != root.Manifest.Dir {
+			continue
+		}
+		outer, inner, other := r.Dir, root.Manifest.Dir, name
+		if !inside(inner, outer) {
+			outer, inner = inner, outer
+		}
+		tree, errs := manifest.LoadTree(outer)
+		if len(errs) > 0 {
+			continue
+		}
+		for _, n := range tree.Nodes {
+			if n.Manifest.Dir != inner {
+				continue
+			}
+			if outer == r.Dir {
+				return failure(api.ErrExists, "%s is the cell %s of the tree in %s; run cell mitosis there", inner, n.Name, outer)
+			}
+			return failure(api.ErrExists, "%s runs as the tree %s already; end that first: cell apoptosis %s", inner, other, other)
+		}
+	}
+	return nil
 }
 
 func limitsKey(props []unit.Property) string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -46,7 +45,7 @@ func (s *Server) watchIdle(ctx context.Context, p unit.Pair) {
 			return
 		}
 		pid = st.PID
-		open, err := connections(path, p.Manifest.Net.Publish)
+		open, err := connections(path)
 		// A hundredth of the time is what a runtime's own housekeeping takes at most.
 		if err != nil || open > 0 || st.CPU-used > uint64(every/100) {
 			idle = time.Now()
@@ -66,8 +65,8 @@ func (s *Server) watchIdle(ctx context.Context, p unit.Pair) {
 	}
 }
 
-// connections counts who is connected to a listener: its Unix socket by path, its doors by local port.
-func connections(path string, publish []string) (int, error) {
+// connections counts who is connected to a listener: the kernel names an accepted socket by its listener's path.
+func connections(path string) (int, error) {
 	data, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
 		return 0, fmt.Errorf("count connections of %s: %w", path, err)
@@ -78,37 +77,5 @@ func connections(path string, publish []string) (int, error) {
 			n++
 		}
 	}
-	if len(publish) == 0 {
-		return n, nil
-	}
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		data, err := os.ReadFile(table)
-		if err != nil {
-			continue // a kernel without that family has no such connections
-		}
-		n += established(string(data), publish)
-	}
 	return n, nil
-}
-
-// established counts connections in the kernel's table whose local port is one of publish.
-func established(table string, publish []string) int {
-	n := 0
-	for line := range strings.Lines(table) {
-		f := strings.Fields(line)
-		if len(f) < 4 || f[3] != "01" {
-			continue
-		}
-		_, hex, _ := strings.Cut(f[1], ":")
-		port, err := strconv.ParseUint(hex, 16, 16)
-		if err != nil {
-			continue
-		}
-		for _, a := range publish {
-			if strings.HasSuffix(a, ":"+strconv.FormatUint(port, 10)) {
-				n++
-			}
-		}
-	}
-	return n
 }

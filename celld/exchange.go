@@ -15,16 +15,7 @@ import (
 // while its socket lives, and the new pair needs the old one's name. So a bridge pair with the new definition opens on a
 // path of its own and is renamed over the public one; the old pair finishes what it accepted and ends; the final pair
 // takes the bridge's place in the same way.
-//
-// A door to the outside (publish) is bound to an address that only one socket can have, so such a pair is closed and
-// opened again; callers are refused for that moment.
-func (s *Server) exchange(ctx context.Context, p unit.Pair, asleep bool) error {
-	if len(p.Manifest.Net.Publish) > 0 {
-		if err := s.close(ctx, p.Name); err != nil {
-			return err
-		}
-		return s.open(ctx, p, asleep)
-	}
+func (s *Server) exchange(ctx context.Context, p unit.Pair) error {
 	if err := (release{p.Manifest.Dir}).prepare(p.Name, s.LinkDir); err != nil {
 		return err
 	}
@@ -46,7 +37,10 @@ func (s *Server) exchange(ctx context.Context, p unit.Pair, asleep bool) error {
 		return err
 	}
 	s.recovered(p.Name)
-	return s.retire(ctx, bridge.Name)
+	if err := s.retire(ctx, bridge.Name); err != nil {
+		return err
+	}
+	return s.door(ctx, p)
 }
 
 // takeOver opens a pair, waits until it is ready and gives it the public path. A pair that fails leaves nothing behind
@@ -87,12 +81,16 @@ func (s *Server) retire(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	return s.closeUnits(ctx, name)
+	return s.stopUnits(ctx, unit.SocketUnit(name), unit.ServiceUnit(name), unit.ProgramUnit(name))
 }
 
-// closeUnits stops a pair's units and leaves the public path alone.
+// closeUnits stops all units of an instance and leaves the public path alone.
 func (s *Server) closeUnits(ctx context.Context, name string) error {
-	for _, u := range []string{unit.SocketUnit(name), unit.ServiceUnit(name), unit.ProgramUnit(name)} {
+	return s.stopUnits(ctx, unit.All(name)...)
+}
+
+func (s *Server) stopUnits(ctx context.Context, names ...string) error {
+	for _, u := range names {
 		if err := s.Systemd.Stop(ctx, u); err != nil {
 			return err
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cell-network/cell/celld/systemd"
@@ -19,21 +21,18 @@ func cleanUp(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // open makes the pair and, unless it may sleep, starts the service; one that never becomes ready leaves nothing behind.
 func (s *Server) open(ctx context.Context, p unit.Pair, asleep bool) error {
-	r := release{p.Manifest.Dir}
-	if err := r.prepare(p.Name, s.LinkDir); err != nil {
-		return err
-	}
-	if err := r.switchOver(); err != nil {
+	if err := (release{p.Manifest.Dir}).prepare(p.Name, s.LinkDir); err != nil {
 		return err
 	}
 	if err := s.openPair(ctx, p); err != nil {
 		return err
 	}
 	s.recovered(p.Name)
-	if asleep {
-		return nil
+	err := s.door(ctx, p)
+	if err == nil && !asleep {
+		err = s.start(ctx, p)
 	}
-	if err := s.start(ctx, p); err != nil {
+	if err != nil {
 		clean, cancel := cleanUp(ctx)
 		defer cancel()
 		return errors.Join(err, s.close(clean, p.Name))
@@ -48,10 +47,7 @@ func (s *Server) openPair(ctx context.Context, p unit.Pair) error {
 	err := s.Systemd.Open(ctx, p)
 	if systemd.IsLoaded(err) {
 		// A failed unit that is not collected yet keeps its name.
-		for _, u := range []string{unit.SocketUnit(p.Name), unit.ServiceUnit(p.Name), unit.ProgramUnit(p.Name)} {
-			_ = s.Systemd.Stop(ctx, u)
-			s.Systemd.Forget(ctx, u)
-		}
+		_ = s.closeUnits(ctx, p.Name)
 		err = s.Systemd.Open(ctx, p)
 	}
 	if err == nil {
@@ -111,8 +107,9 @@ func (s *Server) restart(ctx context.Context, p unit.Pair) error {
 	return s.ready(ctx, p, s.Systemd.Restart(ctx, unit.ServiceUnit(p.Name)))
 }
 
-// settle is how long a program that notifies nobody must stay up to count as started.
-const settle = 300 * time.Millisecond
+// settle is how long a program that notifies nobody must stay up to count as started. It is shorter than RestartSec, so
+// that the end of a program is seen before systemd has started it again.
+const settle = 200 * time.Millisecond
 
 // ready waits for what ends a start beyond systemd's job, and turns a failed job into the reason of the failure.
 func (s *Server) ready(ctx context.Context, p unit.Pair, err error) error {
@@ -141,11 +138,8 @@ func (s *Server) ready(ctx context.Context, p unit.Pair, err error) error {
 // close stops the socket first, so that no caller wakes the service again, then the service.
 func (s *Server) close(ctx context.Context, name string) error {
 	path := s.listensOn(ctx, name)
-	for _, u := range []string{unit.SocketUnit(name), unit.ServiceUnit(name), unit.ProgramUnit(name)} {
-		if err := s.Systemd.Stop(ctx, u); err != nil {
-			return err
-		}
-		s.Systemd.Forget(ctx, u)
+	if err := s.closeUnits(ctx, name); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	delete(s.limits, name)
@@ -157,11 +151,26 @@ func (s *Server) close(ctx context.Context, name string) error {
 
 // listensOn is the path that a pair's socket was bound to: after an exchange not its public one.
 func (s *Server) listensOn(ctx context.Context, name string) string {
-	v, err := s.Systemd.One(ctx, unit.SocketUnit(name), "Socket", "Listen")
-	if list, ok := v.([][]any); ok && err == nil && len(list) > 0 && len(list[0]) == 2 {
-		if path, ok := list[0][1].(string); ok {
-			return path
-		}
+	if on := s.Systemd.Listens(ctx, unit.SocketUnit(name)); len(on) > 0 {
+		return on[0]
 	}
 	return unit.SocketPath(s.SocketDir, name)
+}
+
+// door opens a cell to the outside as its manifest says, or closes it.
+func (s *Server) door(ctx context.Context, p unit.Pair) error {
+	if unit.Base(p.Name) != p.Name {
+		return nil
+	}
+	socket, service := unit.DoorSocket(p.Name), unit.DoorService(p.Name)
+	if p.Door != nil && slices.Equal(s.Systemd.Listens(ctx, socket), p.Door.Publish) {
+		return nil
+	}
+	if err := s.stopUnits(ctx, socket, service); err != nil || p.Door == nil {
+		return err
+	}
+	if err := s.Systemd.OpenDoor(ctx, p.Name, p.Door); err != nil {
+		return failure(api.ErrNotReady, "publish %s: the address cannot be opened (is it in use?)", strings.Join(p.Door.Publish, ", "))
+	}
+	return nil
 }

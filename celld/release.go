@@ -67,6 +67,9 @@ func (r release) upgrading() bool {
 // switchOver makes the staged version the one that starts next, and remembers the old one until done or back.
 func (r release) switchOver() error {
 	return r.change("switch version", func(root *os.Root) error {
+		if err := root.Mkdir("run", 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
 		current, err := readlink(root, "run/exec")
 		if err != nil {
 			return err

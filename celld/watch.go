@@ -26,9 +26,10 @@ const quick = time.Second
 type health struct {
 	text   string // why it ended badly last
 	at     time.Time
-	bad    int    // bad starts in a row
-	exited uint64 // systemd's time of the end that was counted last
-	gaveUp bool   // its socket was closed because of them
+	bad    int  // bad starts in a row
+	gaveUp bool // its socket was closed because of them
+
+	run, counted uint64 // systemd's times of the start of the run seen last, and of the one counted last
 }
 
 // recovered forgets the past of an instance that a person has started anew.
@@ -58,6 +59,7 @@ func (s *Server) Watch(ctx context.Context) error {
 				return errors.New("the bus has closed the connection")
 			}
 			switch {
+			case e.Unit == unit.DoorSocket(e.Name) || e.Unit == unit.DoorService(e.Name):
 			case e.Unit == unit.SocketUnit(e.Name):
 				if e.Active == "failed" {
 					s.rearm(ctx, e.Name)
@@ -71,35 +73,38 @@ func (s *Server) Watch(ctx context.Context) error {
 	}
 }
 
-// ended looks at why a service ended.
+// ended looks at why a service ended, and counts bad starts. Its news may come when the next run has begun: then only how
+// long ago the last one began is known.
 func (s *Server) ended(ctx context.Context, e systemd.Event) {
 	st := systemd.State{Name: e.Name, Proxied: e.Unit == unit.ProgramUnit(e.Name)}
 	if err := s.Systemd.Detail(ctx, &st); err != nil || st.Started == 0 {
 		return
-	}
-	ran := time.Duration(st.Exited-st.Started) * time.Microsecond
-	failed := st.Result != "success" && st.Result != ""
-	if st.Exited < st.Started {
-		// It runs again already, and how the last run ended is forgotten.
-		if e.Sub != "auto-restart" {
-			return
-		}
-		ran, failed = 0, true
 	}
 	s.mu.Lock()
 	if s.health == nil {
 		s.health = map[string]health{}
 	}
 	h := s.health[e.Name]
-	if st.Exited != 0 && st.Exited == h.exited {
-		s.mu.Unlock()
-		return // one end, told twice
-	}
-	h.exited = st.Exited
+	last := h.run
+	h.run = st.Started
+	runs := st.Exited < st.Started
+	failed := !runs && st.Result != "success" && st.Result != ""
+	var ran time.Duration
 	switch {
-	case failed && ran < 10*time.Second, !failed && ran < quick:
+	case !runs && h.counted != st.Started:
+		h.counted = st.Started
+		ran = time.Duration(st.Exited-st.Started) * time.Microsecond
+	case runs && last != 0 && last != st.Started && h.counted != last:
+		h.counted = last
+		ran = time.Duration(st.Started-last) * time.Microsecond
+	default: // told before
+		s.health[e.Name] = h
+		s.mu.Unlock()
+		return
+	}
+	if failed && ran < 10*time.Second || !failed && ran < quick {
 		h.bad++
-	default:
+	} else {
 		h.bad = 0
 	}
 	if failed {

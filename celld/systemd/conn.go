@@ -204,6 +204,12 @@ func (c *Conn) Open(ctx context.Context, p unit.Pair) error {
 	return c.job(ctx, unit.SocketUnit(p.Name), "StartTransientUnit", unit.SocketUnit(p.Name), "fail", p.Socket, others)
 }
 
+// OpenDoor makes the pair that lets the outside in.
+func (c *Conn) OpenDoor(ctx context.Context, name string, d *unit.Door) error {
+	service := []aux{{unit.DoorService(name), d.Service}}
+	return c.job(ctx, unit.DoorSocket(name), "StartTransientUnit", unit.DoorSocket(name), "fail", d.Socket, service)
+}
+
 // SetSlice gives a slice its limits, and makes it where it is not.
 func (c *Conn) SetSlice(ctx context.Context, s unit.Slice) error {
 	err := c.job(ctx, s.Name, "StartTransientUnit", s.Name, "fail", s.Limits, []aux{})

@@ -61,7 +61,7 @@ func (c *Conn) List(ctx context.Context) (map[string]*State, error) {
 			s.Socket = u.Active
 		case unit.ServiceUnit(name):
 			s.Service, s.ServiceSub = u.Active, u.Sub
-		default:
+		case unit.ProgramUnit(name):
 			s.Proxied = true
 		}
 	}
@@ -86,6 +86,24 @@ func (c *Conn) One(ctx context.Context, name, iface, property string) (any, erro
 		return nil, fmt.Errorf("%s of %s: %w", property, name, err)
 	}
 	return v.Value(), nil
+}
+
+// Listens is what a socket unit listens on, in its order.
+func (c *Conn) Listens(ctx context.Context, name string) []string {
+	v, err := c.One(ctx, name, "Socket", "Listen")
+	list, ok := v.([][]any)
+	if err != nil || !ok {
+		return nil
+	}
+	var out []string
+	for _, l := range list {
+		if len(l) == 2 {
+			if addr, ok := l[1].(string); ok {
+				out = append(out, addr)
+			}
+		}
+	}
+	return out
 }
 
 // Definition fills the hash and directory of an instance, which is all that a plan needs beside List.

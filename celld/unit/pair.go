@@ -34,17 +34,57 @@ func pair(n *manifest.Node, name string, at Place) Pair {
 	} else {
 		p.Service = program
 	}
-	p.Hash = hash(p.Socket, p.Service, p.Program)
-	p.Service = append(p.Service, prop("Environment", append(environment(m, name), definition+p.Hash)))
+	env := environment(m, name)
+	p.Hash = hash(p.Socket, p.Service, p.Program, []Property{prop("Environment", env), prop("publish", m.Net.Publish)})
+	env = append(env, definition+p.Hash)
+	p.Service = append(p.Service, prop("Environment", env))
 	if p.Program != nil {
-		p.Program = append(p.Program, prop("Environment", append(environment(m, name), definition+p.Hash)))
+		p.Program = append(p.Program, prop("Environment", env))
 	}
-	listen := []listener{{"Stream", SocketPath(at.SocketDir, name)}}
+	p.Socket = append(p.Socket, prop("Listen", []listener{{"Stream", SocketPath(at.SocketDir, name)}}))
+	if len(m.Net.Publish) > 0 && name == n.Name {
+		p.Door = door(m, name, slice, at)
+	}
+	return p
+}
+
+func door(m *manifest.Manifest, name, slice string, at Place) *Door {
+	d := &Door{Publish: m.Net.Publish}
+	listen := []listener{}
 	for _, addr := range m.Net.Publish {
 		listen = append(listen, listener{"Stream", addr})
 	}
-	p.Socket = append(p.Socket, prop("Listen", listen))
-	return p
+	d.Socket = []Property{
+		prop("Description", "door of "+name),
+		prop("Listen", listen),
+		prop("Backlog", uint32(4096)),
+		prop("FreeBind", true), // the address may come up later than the cell
+		prop("TriggerLimitIntervalUSec", uint64(0)),
+		prop("CollectMode", "inactive-or-failed"),
+		prop("Slice", slice),
+		prop("DefaultDependencies", false),
+	}
+	args := []string{at.Proxy, "--exit-idle-time=60s", SocketPath(at.SocketDir, name)}
+	d.Service = append(common(m, "door of "+name, slice),
+		prop("Type", "exec"),
+		prop("ExecStart", []execCommand{{at.Proxy, args, false}}),
+		prop("SyslogIdentifier", name),
+		prop("NoNewPrivileges", true),
+		prop("ProtectSystem", "strict"),
+		prop("ProtectHome", "tmpfs"),
+		prop("PrivateTmp", true),
+		prop("PrivateDevices", true),
+		prop("PrivateNetwork", true),
+		prop("CapabilityBoundingSet", uint64(0)),
+		prop("SystemCallFilter", filter{true, []string{"@system-service"}}),
+	)
+	if at.User {
+		d.Service = append(d.Service, prop("PrivateUsers", true))
+	}
+	if at.Owner != "" {
+		d.Service = append(d.Service, prop("User", at.Owner))
+	}
+	return d
 }
 
 // definition is the variable that holds a definition's hash: systemd keeps it over a restart of celld.
@@ -74,10 +114,6 @@ func socket(m *manifest.Manifest, name, slice string, at Place) []Property {
 	}
 	if at.Owner != "" {
 		props = append(props, prop("SocketUser", at.Owner))
-	}
-	if len(m.Net.Publish) > 0 {
-		// Part of the definition although Listen itself is not.
-		props = append(props, prop("FileDescriptorName", "cell"), prop("FreeBind", true))
 	}
 	return props
 }
@@ -170,7 +206,7 @@ func proxy(m *manifest.Manifest, name, slice string, at Place) []Property {
 	}
 	args = append(args, "127.0.0.1:"+strconv.Itoa(m.Port))
 	props := append(common(m, fmt.Sprintf("%s (proxy to port %d of %s)", name, m.Port, ProgramUnit(name)), slice),
-		prop("Type", "notify"),
+		prop("Type", "exec"),
 		prop("ExecStart", []execCommand{{at.Proxy, args, false}}),
 		prop("SyslogIdentifier", name),
 		prop("WorkingDirectory", m.Dir),

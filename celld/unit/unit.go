@@ -41,8 +41,17 @@ type Pair struct {
 	Socket   []Property
 	Service  []Property
 	Program  []Property // of a program that insists on a port; Service is then the proxy in front of it
+	Door     *Door      // to the outside, or nil
 	Limits   []Property // resource controls of the process, which change in place
 	Slices   []Slice    // outermost first
+}
+
+// Door is a pair that lets the outside in: a socket on the published addresses, and a proxy to the cell's own socket.
+// The cell's program sees one socket only, and an exchange of the cell's pair leaves the door open.
+type Door struct {
+	Publish []string
+	Socket  []Property
+	Service []Property
 }
 
 // Slice is a slice with its limits.
@@ -54,6 +63,7 @@ type Slice struct {
 const (
 	stem        = "cell@"
 	programStem = "cell-program@"
+	doorStem    = "cell-door@"
 )
 
 // ServiceUnit is the name of an instance's service.
@@ -65,23 +75,34 @@ func SocketUnit(name string) string { return stem + name + ".socket" }
 // ProgramUnit is the name of the service behind the proxy of a program that insists on a port.
 func ProgramUnit(name string) string { return programStem + name + ".service" }
 
-// NameOf is the inverse of ServiceUnit, SocketUnit and ProgramUnit.
+// DoorSocket and DoorService name the pair that opens a cell to the outside.
+func DoorSocket(name string) string { return doorStem + name + ".socket" }
+
+// DoorService is the proxy behind DoorSocket.
+func DoorService(name string) string { return doorStem + name + ".service" }
+
+// All names every unit that an instance may have, in the order in which they are stopped: who lets callers in goes first.
+func All(name string) []string {
+	return []string{DoorSocket(name), DoorService(name), SocketUnit(name), ServiceUnit(name), ProgramUnit(name)}
+}
+
+// NameOf finds the instance that a unit belongs to.
 func NameOf(unit string) (name string, ok bool) {
-	s, ok := strings.CutPrefix(unit, stem)
-	if !ok {
-		if s, ok = strings.CutPrefix(unit, programStem); !ok {
-			return "", false
+	for _, prefix := range []string{stem, programStem, doorStem} {
+		s, ok := strings.CutPrefix(unit, prefix)
+		if !ok {
+			continue
 		}
-		return strings.CutSuffix(s, ".service")
+		if n, ok := strings.CutSuffix(s, ".service"); ok {
+			return n, true
+		}
+		return strings.CutSuffix(s, ".socket")
 	}
-	if n, ok := strings.CutSuffix(s, ".service"); ok {
-		return n, true
-	}
-	return strings.CutSuffix(s, ".socket")
+	return "", false
 }
 
 // Patterns match the names of all units of cells.
-func Patterns() []string { return []string{stem + "*", programStem + "*"} }
+func Patterns() []string { return []string{stem + "*", programStem + "*", doorStem + "*"} }
 
 // SliceName is the slice of a cell: a dash nests slices, so the dashes inside names are escaped (systemd.slice(5)).
 func SliceName(name string) string {

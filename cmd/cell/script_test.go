@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
 )
 
 // programs holds what TestMain built: cell, celld and misfit, a server that misbehaves on request.
@@ -112,8 +111,11 @@ func client(socket string) *http.Client {
 
 // get SOCKET PATH prints what the server on a cell's socket answers.
 func get(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 3 && args[0] == "-fail" {
+		args, neg = args[1:], true
+	}
 	if len(args) != 2 {
-		ts.Fatalf("usage: get SOCKET PATH")
+		ts.Fatalf("usage: get [-fail] SOCKET PATH")
 	}
 	r, err := client(ts.MkAbs(args[0])).Get("http://cell" + args[1])
 	if (err != nil) != neg {
@@ -133,7 +135,7 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 	last := ""
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		c := exec.Command(args[1], args[2:]...)
-		if !strings.Contains(args[1], "/") {
+		if _, err := exec.LookPath(args[1]); err != nil {
 			c = exec.Command(filepath.Join(programs, args[1]), args[2:]...)
 		}
 		c.Dir, c.Env = ts.MkAbs("."), []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "XDG_STATE_HOME=" + ts.Getenv("XDG_STATE_HOME"), "CELL_MANAGER=embedded"}
@@ -144,4 +146,3 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Fatalf("%v never said %q, but\n%s", args[1:], args[0], last)
 }
-

@@ -21,16 +21,13 @@ import (
 // notSource are directories at the top of a cell that are not its source.
 var notSource = []string{"run", "cache", "log", "data", ".git"}
 
-// sourceHash is the content address of what a build reads: the cell's own files, its children's excepted, and for Go
+// sourceHash is the content address of what a build reads: the cell's own files, other cells' below it excepted, and for Go
 // the packages of its module that it imports, with the module's files.
 func sourceHash(m *manifest.Manifest) (string, error) {
 	h := sha256.New()
 	skip := slices.Clone(notSource)
 	if m.Build != "" {
 		skip = append(skip, "bin")
-	}
-	for _, c := range m.Cells {
-		skip = append(skip, filepath.Clean(c.Path))
 	}
 	fmt.Fprintf(h, "build %q %q\n", m.Build, m.Exec[0])
 	err := hashDir(h, m.Dir, true, skip)
@@ -55,8 +52,11 @@ func hashDir(h hash.Hash, dir string, deep bool, skip []string) error {
 		}
 		rel, _ := filepath.Rel(dir, path)
 		if d.IsDir() {
-			if rel != "." && (!deep || slices.Contains(skip, rel)) {
-				return fs.SkipDir
+			if rel == "." {
+				return nil
+			}
+			if _, err := os.Lstat(filepath.Join(path, manifest.File)); err == nil || !deep || slices.Contains(skip, rel) {
+				return fs.SkipDir // a directory with a cell.toml is another cell
 			}
 			return nil
 		}

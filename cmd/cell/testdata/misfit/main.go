@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -87,7 +88,7 @@ func main() {
 	done := make(chan struct{})
 	go func() {
 		<-term
-		_ = srv.Close()
+		_ = srv.Shutdown(context.Background())
 		close(done)
 	}()
 	if err := srv.Serve(l); err != http.ErrServerClosed {
