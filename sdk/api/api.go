@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -63,8 +64,27 @@ type Cell struct {
 // Manager is the client of network.cell.Manager1.
 type Manager struct{ Conn *dbus.Conn }
 
+// call calls a method and, when celld ended before it answered, calls it again: D-Bus activation starts the next celld,
+// and every method may be repeated.
 func (m Manager) call(ctx context.Context, method string, args ...any) *dbus.Call {
-	return m.Conn.Object(Name, Path).CallWithContext(ctx, Interface+"."+method, 0, args...)
+	for try := 0; ; try++ {
+		c := m.Conn.Object(Name, Path).CallWithContext(ctx, Interface+"."+method, 0, args...)
+		if try == 5 || !ended(c.Err) {
+			return c
+		}
+		select {
+		case <-ctx.Done():
+			return c
+		case <-time.After(50 * time.Millisecond << try):
+		}
+	}
+}
+
+// ended tells whether err says that celld went away during the call; dbus-daemon and dbus-broker have no other sign.
+func ended(err error) bool {
+	name := ErrorName(err)
+	return name == "org.freedesktop.DBus.Error.NoReply" && strings.Contains(err.Error(), "disconnected") ||
+		name == "org.freedesktop.DBus.Error.Disconnected" || name == "org.freedesktop.DBus.Error.NameHasNoOwner"
 }
 
 // Apply makes the tree at dir run; asleep opens only its sockets.
