@@ -85,6 +85,8 @@ func explainError(err error) *codeError {
 		e.code = exitDenied
 	case api.ErrNotReady:
 		e.code = exitNotReady
+	case "org.freedesktop.DBus.Error.UnknownMethod":
+		e.text, e.hints = "the celld that runs is older than this cell", []string{"cell systemctl restart celld   replaces it; cells go on running"}
 	case "org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.Disconnected":
 		e.text, e.hints = "celld did not answer: "+e.text, []string{"cell journalctl -u celld   shows why; what runs goes on running"}
 	}

@@ -134,6 +134,23 @@ func (m Manager) List(ctx context.Context, name string) ([]Cell, error) {
 	return cells, nil
 }
 
+// Rule is a line of Explain: a unit, a limit or a rule of the sandbox. Enforced is "yes", "no: why", or "–" where nothing
+// was requested.
+type Rule struct {
+	Group     string `json:"group"` // "units", "limits" or "sandbox"
+	What      string `json:"what"`
+	Requested string `json:"requested"`
+	By        string `json:"by,omitempty"`
+	Enforced  string `json:"enforced,omitempty"`
+}
+
+// Explain says what the cell asks for and what of it holds.
+func (m Manager) Explain(ctx context.Context, name string) ([]Rule, error) {
+	var r []Rule
+	err := m.call(ctx, "Explain", name).Store(&r)
+	return r, err
+}
+
 // Connect returns a connected socket to the cell.
 func (m Manager) Connect(ctx context.Context, name string) (*os.File, error) {
 	var fd dbus.UnixFD

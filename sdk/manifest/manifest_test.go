@@ -67,6 +67,10 @@ publish = ["127.0.0.1:8080"]
 	if r.CPUMin != 0.1 || r.CPUMax != 2 || r.MemoryMin != 32<<20 || r.MemoryMax != 512<<20 || r.StorageMax != 1<<30 || r.Tasks != 256 || r.IORead != 1<<20 || r.IOWeight != 50 {
 		t.Errorf("resources %+v", r)
 	}
+	again, errs := Parse("/x", "cell.toml", []byte(m.String()))
+	if len(errs) > 0 || again.String() != m.String() {
+		t.Errorf("not the same when read back: %v\n%s\n%s", errs, m, again)
+	}
 	if m.Port != 3000 || m.Env["LANG"] != "C" || m.Life.Ready != "port" || m.Life.StopWithin != 48*time.Hour || m.Needs[0].Path != "../db" || !m.Net.Internet {
 		t.Errorf("%+v", m)
 	}
@@ -259,6 +263,12 @@ func FuzzParse(f *testing.F) {
 		for _, e := range errs {
 			if e.Pos.Line < 1 || e.Pos.Col < 1 || e.Msg == "" || strings.ContainsAny(e.Msg, "\x00\x1b") {
 				t.Errorf("error without place or with control bytes: %q", e)
+			}
+		}
+		if len(errs) == 0 {
+			again, errs := Parse("/x", "cell.toml", []byte(m.String()))
+			if len(errs) > 0 || again.String() != m.String() {
+				t.Errorf("not the same when read back: %v\n%s\n%s", errs, m, again)
 			}
 		}
 		if len(errs) == 0 && (len(m.Exec) == 0 || m.Life.ReadyWithin <= 0) {
