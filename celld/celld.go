@@ -32,6 +32,7 @@ type Server struct {
 	System    bool   // the machine's manager: cells run as the owners of their directories
 	User      bool   // an ordinary user's manager
 	Helper    string // path of celld
+	Notify    string // the manager's notification socket, where ProtectHome hides it: below /run/user
 	Log       *slog.Logger
 
 	mu     sync.Mutex
@@ -71,7 +72,7 @@ func (s *Server) lock(root string) (unlock func()) {
 }
 
 func (s *Server) place(dir string) (unit.Place, error) {
-	at := unit.Place{SocketDir: s.SocketDir, User: s.User, Helper: s.Helper, Proxy: "/lib/systemd/systemd-socket-proxyd"}
+	at := unit.Place{SocketDir: s.SocketDir, User: s.User, Helper: s.Helper, Notify: s.Notify, Proxy: "/lib/systemd/systemd-socket-proxyd"}
 	st, err := os.Stat(dir)
 	if err != nil {
 		return at, failure(api.ErrNotFound, "%v", err)

@@ -130,6 +130,9 @@ func (s *Server) ready(ctx context.Context, p unit.Pair, err error) error {
 		return err
 	}
 	if derr := s.Systemd.Detail(context.WithoutCancel(ctx), &st); derr == nil {
+		if st.Result == "timeout" {
+			return failure(api.ErrNotReady, "it was not ready within %v", p.Manifest.Life.ReadyWithin)
+		}
 		return failure(api.ErrNotReady, "%s", reason(&st))
 	}
 	return failure(api.ErrNotReady, "it did not become ready")

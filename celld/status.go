@@ -41,7 +41,7 @@ func reason(st *systemd.State) string {
 		}
 		return "killed: the machine was out of memory"
 	case "timeout":
-		return "it did not become ready, or did not stop, in time"
+		return "it was not ready, or did not stop, in time"
 	case "protocol":
 		return "it ended before it was ready"
 	case "watchdog":

@@ -30,6 +30,9 @@ func membrane(m *manifest.Manifest, at Place) []Property {
 		p := filepath.Join(m.Dir, d)
 		writable = append(writable, bind{p, p, true, 0})
 	}
+	if at.Notify != "" {
+		writable = append(writable, bind{at.Notify, at.Notify, true, 0})
+	}
 	readable := []bind{{m.Dir, m.Dir, false, 0}}
 	if m.Port > 0 {
 		readable = append(readable, bind{at.Helper, at.Helper, false, 0})

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cell-network/cell/sdk/gen"
 	"github.com/cell-network/cell/sdk/manifest"
 )
 
@@ -42,6 +43,11 @@ func build(ctx context.Context, n *manifest.Node) (built bool, output string, er
 	why, err := whyBuild(m)
 	if err != nil || why == "" {
 		return false, "", err
+	}
+	if m.Speaks == "cell" && m.Build != "" && isGo(m.Dir) {
+		if _, err := gen.Build(m.Dir, m.Name, m.Version); err != nil {
+			return false, "", err
+		}
 	}
 	if m.Build != "" {
 		if output, err = runBuild(ctx, m); err != nil {

@@ -89,6 +89,9 @@ func run() error {
 		Systemd: sd, Store: wanted, SocketDir: socketDir, LinkDir: linkDir, System: kind == "system", User: kind == "user" && os.Geteuid() != 0,
 		Helper: self, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
+	if kind != "system" {
+		s.Notify = filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "systemd/notify")
+	}
 	if err := bus.Serve(ctx, front, s, version); err != nil {
 		return err
 	}

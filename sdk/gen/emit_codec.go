@@ -1,0 +1,217 @@
+package gen
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/cell-network/cell/sdk/genome"
+)
+
+// helper is the part of a helper's name in package wire that says which scalar it is for.
+func helper(k genome.Kind) string {
+	switch {
+	case k.Signed():
+		return "Int"
+	case k.Unsigned():
+		return "Uint"
+	case k == genome.Bool:
+		return "Bool"
+	case k == genome.Float32:
+		return "Float32"
+	case k == genome.Float64:
+		return "Float64"
+	case k == genome.String:
+		return "String"
+	case k == genome.Bytes:
+		return "Bytes"
+	}
+	return "Time"
+}
+
+func (e *emitter) v(prefix string) string {
+	e.vars++
+	return fmt.Sprintf("%s%d", prefix, e.vars)
+}
+
+// codec writes a function apart, once.
+func (e *emitter) codec(name, head string, body func()) {
+	if _, have := e.funcs[name]; have {
+		return
+	}
+	e.funcs[name] = ""
+	e.pending = append(e.pending, func() {
+		outer, vars := e.body, e.vars
+		e.body, e.vars = &bytes.Buffer{}, 0
+		e.p("func %s%s {", name, head)
+		body()
+		e.p("}\n")
+		e.funcs[name] = e.body.String()
+		e.body, e.vars = outer, vars
+	})
+}
+
+// needAppend makes sure of the function that appends a struct's fields, or a named list or map as a field.
+func (e *emitter) needAppend(name string) {
+	t := e.g.Type(name)
+	if t.Struct == nil {
+		e.codec("cellAppend"+name, fmt.Sprintf("(b []byte, id uint32, v %s) []byte", e.named(name)), func() {
+			e.appendBase(*t.Base, "id", "v")
+			e.p("return b")
+		})
+		return
+	}
+	e.codec("cellAppend"+name, fmt.Sprintf("(b []byte, v *%s) []byte", e.named(name)), func() {
+		for _, f := range t.Struct.Fields {
+			e.append(f.Type, f.ID, "v."+f.Name)
+		}
+		e.p("return b")
+	})
+}
+
+func (e *emitter) needRead(name string) {
+	t := e.g.Type(name)
+	if t.Struct == nil {
+		e.codec("cellRead"+name, fmt.Sprintf("(f *cellwire.Fields, name string, v *%s)", e.named(name)), func() {
+			e.readBase(*t.Base, *t.Base, "(*v)", "name")
+		})
+		return
+	}
+	e.codec("cellRead"+name, fmt.Sprintf("(f *cellwire.Fields, v *%s)", e.named(name)), func() {
+		e.loop(t.Struct, func(i int) string { return "v." + t.Struct.Fields[i].Name })
+	})
+}
+
+// loop reads the fields of a message into targets.
+func (e *emitter) loop(m *genome.Message, target func(i int) string) {
+	e.p("for f.Next() {")
+	if len(m.Fields) > 0 {
+		e.p("switch f.ID {")
+		for i, f := range m.Fields {
+			e.p("case %d:", f.ID)
+			e.read(f.Type, target(i), fmt.Sprintf("%q", f.Name))
+		}
+		e.p("}")
+	}
+	e.p("}")
+}
+
+// append writes code that appends a value, which can be addressed, as field id to b.
+func (e *emitter) append(r genome.Ref, id uint32, value string) {
+	e.appendField(r, fmt.Sprint(id), value)
+}
+
+func (e *emitter) appendField(r genome.Ref, id, value string) {
+	base, message := e.g.Resolve(r)
+	switch {
+	case message != nil:
+		e.needAppend(r.Name)
+		m := e.v("m")
+		e.p("var %s int\nb, %s = cellwire.Begin(b, %s)", m, m, id)
+		e.p("b = cellAppend%s(b, &%s)\nb = cellwire.End(b, %s)", r.Name, value, m)
+	case r.Kind == genome.Named && !base.Kind.Scalar():
+		e.needAppend(r.Name)
+		e.p("b = cellAppend%s(b, %s, %s)", r.Name, id, value)
+	default:
+		e.appendBase(base, id, value)
+	}
+}
+
+func (e *emitter) appendBase(r genome.Ref, id, value string) {
+	switch r.Kind {
+	case genome.Optional:
+		e.p("if cellwire.Set(%s) {", value)
+		e.appendElement(*r.Elem, id, "(*"+value+")")
+		e.p("}")
+	case genome.List:
+		if elem, _ := e.g.Resolve(*r.Elem); elem.Kind.Packed() {
+			e.p("b = cellwire.Append%ss(b, %s, %s)", helper(elem.Kind), id, value)
+			return
+		}
+		i := e.v("i")
+		e.p("for %s := range %s {", i, value)
+		e.appendElement(*r.Elem, id, value+"["+i+"]")
+		e.p("}")
+	case genome.Map:
+		k, v, m := e.v("k"), e.v("e"), e.v("m")
+		e.p("for %s, %s := range %s {\nvar %s int\nb, %s = cellwire.Begin(b, %s)", k, v, value, m, m, id)
+		e.appendField(r.KeyRef(), "1", k)
+		e.appendElement(*r.Elem, "2", v)
+		e.p("b = cellwire.End(b, %s)\n}", m)
+	default:
+		e.p("b = cellwire.Append%s(b, %s, %s)", helper(r.Kind), id, value)
+	}
+}
+
+// wrapped tells whether r needs a message around it where it is no field of one.
+func (e *emitter) wrapped(r genome.Ref) bool {
+	base, _ := e.g.Resolve(r)
+	return base.Kind == genome.Optional || base.Kind == genome.List || base.Kind == genome.Map
+}
+
+func (e *emitter) appendElement(r genome.Ref, id, value string) {
+	if !e.wrapped(r) {
+		e.appendField(r, id, value)
+		return
+	}
+	m := e.v("m")
+	e.p("var %s int\nb, %s = cellwire.Begin(b, %s)", m, m, id)
+	e.appendField(r, "1", value)
+	e.p("b = cellwire.End(b, %s)", m)
+}
+
+// read writes code that reads the field where f is into target, which can be addressed. name is Go source.
+func (e *emitter) read(r genome.Ref, target, name string) {
+	base, message := e.g.Resolve(r)
+	switch {
+	case message != nil:
+		e.needRead(r.Name)
+		end := e.v("end")
+		e.p("%s := f.Enter()\ncellRead%s(f, &%s)\nf.Leave(%s, %s)", end, r.Name, target, end, name)
+	case r.Kind == genome.Named && !base.Kind.Scalar():
+		e.needRead(r.Name)
+		e.p("cellRead%s(f, %s, &%s)", r.Name, name, target)
+	default:
+		e.readBase(r, base, target, name)
+	}
+}
+
+func (e *emitter) readBase(r, base genome.Ref, target, name string) {
+	switch base.Kind {
+	case genome.Optional:
+		v := e.v("e")
+		e.p("if !cellwire.Set(%s) {\nvar %s %s\n%s = &%s\n}", target, v, e.goType(*base.Elem), target, v)
+		e.readElement(*base.Elem, "(*"+target+")", name)
+	case genome.List:
+		if elem, _ := e.g.Resolve(*base.Elem); elem.Kind.Packed() {
+			e.p("%s = cellwire.Get%ss(f, %s, %s)", target, helper(elem.Kind), name, target)
+			return
+		}
+		v := e.v("e")
+		e.p("var %s %s", v, e.goType(*base.Elem))
+		e.readElement(*base.Elem, v, name)
+		e.p("%s = cellwire.Push(%s, %s)", target, target, v)
+	case genome.Map:
+		k, v, end := e.v("k"), e.v("e"), e.v("end")
+		e.p("var %s %s\nvar %s %s\n%s := f.Enter()", k, e.goType(base.KeyRef()), v, e.goType(*base.Elem), end)
+		e.p("for f.Next() {\nswitch f.ID {\ncase 1:")
+		e.read(base.KeyRef(), k, `"key"`)
+		e.p("case 2:")
+		e.readElement(*base.Elem, v, `"value"`)
+		e.p("}\n}\nf.Leave(%s, %s)\ncellwire.Put(&%s, %s, %s)", end, name, target, k, v)
+	case genome.Time:
+		e.p("%s = cellwire.GetTime(f, %s)", target, name)
+	default:
+		e.p("%s = cellwire.Get%s[%s](f, %s)", target, helper(base.Kind), e.goType(r), name)
+	}
+}
+
+func (e *emitter) readElement(r genome.Ref, target, name string) {
+	if !e.wrapped(r) {
+		e.read(r, target, name)
+		return
+	}
+	end := e.v("end")
+	e.p("%s := f.Enter()\nfor f.Next() {\nif f.ID == 1 {", end)
+	e.read(r, target, `""`)
+	e.p("}\n}\nf.Leave(%s, %s)", end, name)
+}

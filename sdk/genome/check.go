@@ -1,0 +1,251 @@
+package genome
+
+import (
+	"fmt"
+	"go/token"
+	"unicode/utf8"
+)
+
+// Limits on a genome of unknown origin. Field ids end below the numbers that protobuf reserves for itself.
+const (
+	maxMethods  = 4096
+	maxTypes    = 4096
+	maxFields   = 1024
+	maxFieldID  = 18_999
+	maxMethodID = 1 << 29
+	maxName     = 255
+	maxDoc      = 64 << 10
+)
+
+// Check tells what is wrong with g: its names, ids, references, or types that contain themselves.
+func (g *Genome) Check() error {
+	if g.Format != Format {
+		return fmt.Errorf("format %d is not known, only %d", g.Format, Format)
+	}
+	if len(g.Methods) > maxMethods || len(g.Types)+len(g.Gone) > maxTypes || len(g.Errors) > maxTypes {
+		return fmt.Errorf("more than %d methods or %d types", maxMethods, maxTypes)
+	}
+	for _, s := range []string{g.Cell, g.Version, g.Serves} {
+		if len(s) > maxName || !utf8.ValidString(s) {
+			return fmt.Errorf("the cell's name, version or type is longer than %d bytes or no text", maxName)
+		}
+	}
+	c := checker{g: g, types: map[string]*Type{}}
+	for i := range g.Types {
+		t := &g.Types[i]
+		if err := c.name("type", t.Name, t.Doc); err != nil {
+			return err
+		}
+		if c.types[t.Name] != nil {
+			return fmt.Errorf("type %s is there twice", t.Name)
+		}
+		if (t.Base == nil) == (t.Struct == nil) {
+			return fmt.Errorf("type %s must have either a base or a struct", t.Name)
+		}
+		c.types[t.Name] = t
+	}
+	for i := range g.Types {
+		if err := c.typ(&g.Types[i]); err != nil {
+			return err
+		}
+	}
+	if err := c.methods(); err != nil {
+		return err
+	}
+	if err := c.errorsAndGone(); err != nil {
+		return err
+	}
+	return c.cycles()
+}
+
+type checker struct {
+	g     *Genome
+	types map[string]*Type
+}
+
+func (c *checker) name(what, name, doc string) error {
+	if len(name) > maxName || !exported(name) {
+		return fmt.Errorf("%s %.80q is not a name that starts with a capital letter", what, name)
+	}
+	return checkDoc(what+" "+name, doc)
+}
+
+func checkDoc(what, doc string) error {
+	if len(doc) > maxDoc || !utf8.ValidString(doc) {
+		return fmt.Errorf("%s: the comment is longer than %d bytes or no text", what, maxDoc)
+	}
+	return nil
+}
+
+func (c *checker) methods() error {
+	names, ids := map[string]bool{}, map[uint32]bool{}
+	for i := range c.g.Methods {
+		m := &c.g.Methods[i]
+		if err := c.name("method", m.Name, m.Doc); err != nil {
+			return err
+		}
+		switch {
+		case names[m.Name]:
+			return fmt.Errorf("method %s is there twice", m.Name)
+		case ids[m.ID]:
+			return fmt.Errorf("method %s: id %d is there twice: give one of the two methods the id %d and count next up",
+				m.Name, m.ID, c.g.Next)
+		case m.ID == 0 || m.ID >= c.g.Next || m.ID > maxMethodID:
+			return fmt.Errorf("method %s: id %d is not between 1 and next, %d", m.Name, m.ID, c.g.Next)
+		}
+		names[m.Name], ids[m.ID] = true, true
+		if err := c.message(m.Name+": request", &m.Request, false); err != nil {
+			return err
+		}
+		if err := c.message(m.Name+": result", &m.Result, false); err != nil {
+			return err
+		}
+		n := len(m.Request.Fields)
+		if m.Variadic && (n == 0 || m.Request.Fields[n-1].Type.Kind != List && m.Request.Fields[n-1].Type.Kind != Bytes) {
+			return fmt.Errorf("%s: variadic, but the last parameter is no list", m.Name)
+		}
+	}
+	return nil
+}
+
+func (c *checker) message(what string, m *Message, exportedNames bool) error {
+	if len(m.Fields) > maxFields {
+		return fmt.Errorf("%s: more than %d fields", what, maxFields)
+	}
+	names, ids := map[string]bool{}, map[uint32]bool{}
+	for _, f := range m.Fields {
+		if len(f.Name) > maxName || !token.IsIdentifier(f.Name) || exportedNames && !exported(f.Name) {
+			return fmt.Errorf("%s: %.80q is not a name", what, f.Name)
+		}
+		at := what + ": " + f.Name
+		switch {
+		case names[f.Name]:
+			return fmt.Errorf("%s is there twice", at)
+		case ids[f.ID]:
+			return fmt.Errorf("%s: id %d is there twice: give one of the two fields the id %d and count next up", at, f.ID, m.Next)
+		case f.ID == 0 || f.ID >= m.Next || f.ID > maxFieldID:
+			return fmt.Errorf("%s: id %d is not between 1 and next, %d", at, f.ID, m.Next)
+		}
+		names[f.Name], ids[f.ID] = true, true
+		if err := checkDoc(at, f.Doc); err != nil {
+			return err
+		}
+		if err := c.ref(f.Type, 0); err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
+	}
+	return nil
+}
+
+func (c *checker) typ(t *Type) error {
+	if t.Struct != nil {
+		if len(t.Values) > 0 {
+			return fmt.Errorf("type %s: a struct has no constants", t.Name)
+		}
+		return c.message(t.Name, t.Struct, true)
+	}
+	if k := t.Base.Kind; k == Named || k == Optional || k == Time || k == Duration {
+		return fmt.Errorf("type %s: %s cannot be a base", t.Name, t.Base)
+	}
+	if len(t.Values) > maxFields {
+		return fmt.Errorf("type %s: more than %d constants", t.Name, maxFields)
+	}
+	for _, v := range t.Values {
+		if len(v.Name) > maxName || !token.IsIdentifier(v.Name) || len(v.Value) > maxDoc || !utf8.ValidString(v.Value) {
+			return fmt.Errorf("type %s: the constant %.80q is not allowed", t.Name, v.Name)
+		}
+		if err := checkDoc(t.Name+": "+v.Name, v.Doc); err != nil {
+			return err
+		}
+	}
+	if err := c.ref(*t.Base, 0); err != nil {
+		return fmt.Errorf("type %s: %w", t.Name, err)
+	}
+	return nil
+}
+
+func (c *checker) ref(r Ref, depth int) error {
+	if depth > maxRefDepth {
+		return fmt.Errorf("a type is nested more than %d deep", maxRefDepth)
+	}
+	switch r.Kind {
+	case Named:
+		if c.types[r.Name] == nil {
+			return fmt.Errorf("the type %.80q is not in the genome", r.Name)
+		}
+		return nil
+	case Map:
+		key := r.KeyRef()
+		if r.KeyName != "" {
+			if t := c.types[r.KeyName]; t == nil || t.Base == nil {
+				return fmt.Errorf("%.80q cannot be the key of a map", r.KeyName)
+			}
+			key, _ = c.g.Resolve(key)
+		}
+		if key.Kind != String && key.Kind != Bool && !key.Kind.Integer() {
+			return fmt.Errorf("%s cannot be the key of a map", key)
+		}
+	case Optional:
+		if r.Elem != nil && r.Elem.Kind == Optional {
+			return fmt.Errorf("%s: an optional of an optional is not allowed", r)
+		}
+	case List:
+	default:
+		if !r.Kind.Scalar() {
+			return fmt.Errorf("kind %d is not known", r.Kind)
+		}
+		return nil
+	}
+	if r.Elem == nil {
+		return fmt.Errorf("kind %d without an element", r.Kind)
+	}
+	return c.ref(*r.Elem, depth+1)
+}
+
+func (c *checker) errorsAndGone() error {
+	seen := map[string]bool{}
+	for _, e := range c.g.Errors {
+		if t := c.types[e.Name]; t == nil || t.Struct == nil || seen[e.Name] {
+			return fmt.Errorf("error %.80q is not a struct of the genome, or there twice", e.Name)
+		}
+		seen[e.Name] = true
+	}
+	seen = map[string]bool{}
+	for _, x := range c.g.Gone {
+		if !exported(x.Name) || len(x.Name) > maxName || seen[x.Name] || x.Next > maxFieldID+1 {
+			return fmt.Errorf("the removed type %.80q is not allowed, or there twice", x.Name)
+		}
+		seen[x.Name] = true
+	}
+	return nil
+}
+
+// cycles refuses a struct that contains itself other than through an optional, a list or a map: it would never end.
+func (c *checker) cycles() error {
+	state := map[*Type]int{} // 1: on the path, 2: done
+	var visit func(t *Type) error
+	visit = func(t *Type) error {
+		if state[t] == 1 {
+			return fmt.Errorf("type %s contains itself: make one of the fields optional", t.Name)
+		}
+		if state[t] == 2 || t.Struct == nil {
+			return nil
+		}
+		state[t] = 1
+		for _, f := range t.Struct.Fields {
+			if f.Type.Kind == Named {
+				if err := visit(c.types[f.Type.Name]); err != nil {
+					return err
+				}
+			}
+		}
+		state[t] = 2
+		return nil
+	}
+	for i := range c.g.Types {
+		if err := visit(&c.g.Types[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

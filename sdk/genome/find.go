@@ -1,0 +1,128 @@
+package genome
+
+import (
+	"fmt"
+	"strings"
+)
+
+// FindMethod returns the method that a word means: its name in any case, dashes ignored. The error names what is near.
+func FindMethod(g *Genome, word string) (*Method, error) {
+	if m := g.Method(word); m != nil {
+		return m, nil
+	}
+	var found []*Method
+	var names []string
+	for i := range g.Methods {
+		names = append(names, g.Methods[i].Name)
+		if fold(g.Methods[i].Name) == fold(word) {
+			found = append(found, &g.Methods[i])
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return nil, fmt.Errorf("%q may be %s or %s: write it in the right case", word, found[0].Name, found[1].Name)
+	}
+	msg := fmt.Sprintf("%s has no method %q", g.Cell, short(word))
+	if near := nearest(word, names); near != "" {
+		msg += ", did you mean " + near + "?"
+	}
+	if len(names) > 0 {
+		msg += " It has " + strings.Join(names, ", ")
+	}
+	return nil, fmt.Errorf("%s", msg)
+}
+
+func fold(s string) string {
+	return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(s))
+}
+
+// nearest returns the name with the smallest edit distance to word, or "" when none is near.
+func nearest(word string, names []string) string {
+	word = fold(short(word))
+	best, limit := "", len(word)/3+2
+	for _, name := range names {
+		if d := distance(word, fold(name)); d < min(limit, len(word)) {
+			best, limit = name, d
+		}
+	}
+	return best
+}
+
+// distance is the Levenshtein distance.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// Signature is the method as in Go, without its context and its error: "Add(a, b int64) int64".
+func Signature(m *Method) string {
+	var b strings.Builder
+	b.WriteString(m.Name + "(")
+	params := m.Request.Fields
+	for i, p := range params {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(p.Name)
+		last := i == len(params)-1
+		switch {
+		case m.Variadic && last:
+			b.WriteString(" ..." + strings.TrimPrefix(p.Type.goString(), "[]"))
+		case last || m.Variadic && i == len(params)-2 || params[i+1].Type.String() != p.Type.String():
+			b.WriteString(" " + p.Type.goString())
+		}
+	}
+	b.WriteString(")")
+	results := m.Result.Fields
+	if len(results) == 1 && results[0].Name == "result" {
+		return b.String() + " " + results[0].Type.goString()
+	}
+	if len(results) == 0 {
+		return b.String()
+	}
+	var rs []string
+	for i, r := range results {
+		name := r.Name + " "
+		if r.Name == fmt.Sprintf("r%d", i+1) {
+			name = ""
+		}
+		rs = append(rs, name+r.Type.goString())
+	}
+	return b.String() + " (" + strings.Join(rs, ", ") + ")"
+}
+
+// goString is the type as in Go source.
+func (r Ref) goString() string {
+	switch r.Kind {
+	case Optional:
+		return "*" + r.Elem.goString()
+	case List:
+		return "[]" + r.Elem.goString()
+	case Map:
+		return "map[" + r.KeyRef().goString() + "]" + r.Elem.goString()
+	case Bytes:
+		return "[]byte"
+	case Duration:
+		return "time.Duration"
+	case Time:
+		return "time.Time"
+	}
+	return r.String()
+}

@@ -1,0 +1,207 @@
+package wire
+
+import (
+	"fmt"
+	"time"
+)
+
+// Close ends the connection; calls without an answer end with NotSent or Lost.
+func (c *Conn) Close() error {
+	c.end(ErrClosed)
+	return nil
+}
+
+// Done is closed when the connection has ended. A connection whose server goes away ends when its last call has.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Usable says whether calls may still be made; it turns false before Done when the server goes away.
+func (c *Conn) Usable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err == nil && c.away == nil && c.cannot == nil
+}
+
+// serve reads frames until the connection ends.
+func (c *Conn) serve() {
+	err := c.read()
+	c.mu.Lock()
+	if c.cannot != nil && (hungUp(err) || isTimeout(err)) {
+		err = c.cannot
+	}
+	c.mu.Unlock()
+	c.end(err)
+}
+
+func (c *Conn) read() error {
+	for {
+		h, err := c.r.next()
+		if err != nil {
+			return err
+		}
+		b, err := c.r.payload(h)
+		if err != nil {
+			return err
+		}
+		switch h.kind {
+		case typeResult, typeError:
+			err = c.answered(h, b)
+		case typeHelloAck:
+			err = c.greetedBy(b)
+		case typeGoAway:
+			err = c.goneAway(b)
+		case typePing:
+			c.send(header{kind: typePong}, b) // a failure to write is for cannotWrite
+		case typePong:
+			c.mu.Lock()
+			if pong := c.pings[string(b)]; pong != nil {
+				delete(c.pings, string(b))
+				close(pong)
+			}
+			c.mu.Unlock()
+		default:
+			err = fmt.Errorf("read frame: %v from a server", h.kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Conn) answered(h header, b []byte) error {
+	var fault *Error
+	if h.kind == typeError {
+		var err error
+		if fault, err = parseError(b); err != nil {
+			return err
+		}
+		fault.NotExecuted = h.flags&flagNotExecuted != 0
+	}
+	c.mu.Lock()
+	if h.id == 0 || h.id > c.last {
+		c.mu.Unlock()
+		return fmt.Errorf("read frame: %v for call %d, which was not made", h.kind, h.id)
+	}
+	p := c.calls[h.id] // nil: canceled here
+	delete(c.calls, h.id)
+	away := c.away
+	c.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	switch {
+	case fault == nil:
+		p.result = b
+	case fault.NotExecuted && away != nil:
+		p.err = &NotSent{away}
+	default:
+		p.err = fault
+	}
+	p.done <- struct{}{}
+	if away != nil {
+		c.endIfUnused()
+	}
+	return nil
+}
+
+func (c *Conn) greetedBy(b []byte) error {
+	hello, err := parseHello(b)
+	if err != nil {
+		return err
+	}
+	if hello.Protocol > Version {
+		return fmt.Errorf("read greeting: the server chose version %d, the highest known is %d", hello.Protocol, Version)
+	}
+	if hello.MaxFrame != 0 && hello.MaxFrame < leastFrame {
+		return fmt.Errorf("read greeting: frames of %d bytes, at least %d are needed", hello.MaxFrame, leastFrame)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.peer != nil {
+		return fmt.Errorf("read greeting: a second HELLO_ACK")
+	}
+	c.peer = hello
+	close(c.greeted)
+	return nil
+}
+
+// goneAway ends the calls that the server will not run.
+func (c *Conn) goneAway(b []byte) error {
+	g, err := parseGoAway(b)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.away = g
+	for id, p := range c.calls {
+		if id > g.last {
+			delete(c.calls, id)
+			p.err = &NotSent{g}
+			p.done <- struct{}{}
+		}
+	}
+	c.mu.Unlock()
+	c.endIfUnused()
+	return nil
+}
+
+// endIfUnused closes the connection when the server goes away and no call waits for it.
+func (c *Conn) endIfUnused() {
+	c.mu.Lock()
+	away, unused := c.away, len(c.calls) == 0
+	c.mu.Unlock()
+	if away != nil && unused {
+		c.end(away)
+	}
+}
+
+// cannotWrite is told by the writer. The server may have answered, or gone away, before it closed its side: what it sent is
+// still read, and only then the connection ends.
+func (c *Conn) cannotWrite(err error) {
+	c.mu.Lock()
+	c.cannot = err
+	c.mu.Unlock()
+	c.nc.SetReadDeadline(time.Now().Add(drainRead))
+}
+
+// end closes the connection and ends all calls. Only the first error counts.
+func (c *Conn) end(err error) {
+	c.w.stop(err)
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	if c.away != nil && hungUp(err) {
+		err = c.away
+	}
+	c.err = fmt.Errorf("connection ended: %w", err)
+	close(c.done)
+	calls, last := c.calls, uint64(allCalls)
+	if c.away != nil {
+		last = c.away.last
+	}
+	c.calls = map[uint64]*pending{}
+	c.mu.Unlock()
+	c.nc.Close()
+	for id, p := range calls {
+		if id <= last && c.w.mayHaveArrived(p.end) {
+			p.err = &Lost{c.err}
+		} else {
+			p.err = &NotSent{c.err}
+		}
+		p.done <- struct{}{}
+	}
+}
+
+// reason prefers why the connection ended to why a frame was not written.
+func (c *Conn) reason(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.away != nil:
+		return c.away
+	case c.err != nil:
+		return c.err
+	}
+	return err
+}

@@ -1,0 +1,73 @@
+// Package wire carries calls between cells over one stream connection, usually a Unix socket. A Server answers calls, a
+// Conn makes them; many calls are under way on one connection at once and are answered in any order.
+//
+// # Frames
+//
+// All integers of frames are little-endian. A frame is a header of 16 bytes and as many bytes as the header says:
+//
+//	offset  size  field
+//	0       4     length of what follows the header, at most 16 MiB
+//	4       1     type
+//	5       1     flags
+//	6       2     reserved, 0
+//	8       8     call id
+//
+//	type  name       from    what follows the header
+//	1     HELLO      client  greeting; the first frame of a connection
+//	2     HELLO_ACK  server  greeting
+//	3     CALL       client  extension of 48 bytes, then the request
+//	4     RESULT     server  result
+//	5     ERROR      server  error
+//	6     CANCEL     client  nothing
+//	7     PING       both    at most 64 bytes, which the PONG brings back
+//	8     PONG       both    the bytes of the PING
+//	9     GOAWAY     server  the last call
+//
+//	flag  name         meaning
+//	1     ignorable    who does not know the type skips the frame; without the flag an unknown type ends the connection
+//	2     not executed on an ERROR: the call did not run and may be made again elsewhere
+//
+// Flags that a receiver does not know mean nothing to it. Call ids are chosen by the client, start above 0 and rise with
+// every call of a connection. Frames about no call have the id 0.
+//
+// # CALL
+//
+// The extension stands between the header and the request; the header's length counts it. Header and extension are 64
+// bytes together.
+//
+//	offset  size  field
+//	0       4     method id; 0 is built in and answers the genome as JSON
+//	4       4     flags, 0 today
+//	8       8     relative timeout in nanoseconds, 0 for none
+//	16      16    trace id, 0 for none
+//	32      8     the first 8 bytes of the hash of the schema the caller was built with, 0 when not told
+//	40      4     token slot, 0 today
+//	44      4     attempt, 0 for the first
+//
+// # Greetings
+//
+// A client sends HELLO and need not wait for HELLO_ACK before it calls. Both carry the magic "CELL", the version as 2 bytes
+// (the highest the client speaks; in the answer the one that is spoken), and fields in protobuf wire format:
+//
+//	1 varint  longest frame the sender takes, in bytes after the header
+//	2 varint  calls at once that the sender runs for one connection
+//	3 string  name of the cell
+//	4 string  version of the cell
+//	5 string  wire hash of the cell's genome, hexadecimal
+//
+// # ERROR
+//
+//	1 varint  code: 1 application, 2 remote, 3 invalid request, 4 no such method, 5 denied, 6 overloaded, 7 canceled,
+//	          8 deadline exceeded
+//	2 string  name of the application's error type
+//	3 string  message
+//	4 bytes   payload; for an invalid request the field (1 string) and the reason (2 string)
+//
+// # GOAWAY
+//
+// The first 8 bytes are the id of the last call that was taken; calls with a higher id do not run. The highest possible
+// value means that all calls on their way still run, and that the client should send no others. Fields follow:
+//
+//	1 varint  code, as in ERROR
+//	2 string  message
+package wire

@@ -1,0 +1,213 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMalformedFromClient(t *testing.T) {
+	long := frame(typeCall, 0, 1, nil)
+	binary.LittleEndian.PutUint32(long, MaxFrame+1)
+	reserved := callFrame(1, mEcho, nil)
+	reserved[6] = 1
+	tests := map[string]struct {
+		send []byte
+		say  string
+	}{
+		"no greeting":      {callFrame(1, mEcho, nil), "CALL before HELLO"},
+		"http":             {[]byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), "reserved bytes"},
+		"magic":            {frame(typeHello, 0, 0, []byte("SELL\x01\x00")), "does not speak"},
+		"version 0":        {frame(typeHello, 0, 0, []byte("CELL\x00\x00")), "version 0"},
+		"short greeting":   {frame(typeHello, 0, 0, []byte("CEL")), "HELLO of 3 bytes"},
+		"broken greeting":  {frame(typeHello, 0, 0, []byte("CELL\x01\x00\x1a\x7f")), "malformed field 3"},
+		"small limit":      {frame(typeHello, 0, 0, appendHello(nil, &Hello{Protocol: 1, MaxFrame: 9})), "frames of 9 bytes"},
+		"second greeting":  {append(helloFrame(), helloFrame()...), "HELLO from a client"},
+		"oversize":         {append(helloFrame(), long...), "allowed are 48 to 16777216"},
+		"reserved":         {append(helloFrame(), reserved...), "reserved bytes"},
+		"short call":       {append(helloFrame(), frame(typeCall, 0, 1, make([]byte, 47))...), "CALL of 47 bytes"},
+		"call 0":           {append(helloFrame(), callFrame(0, mEcho, nil)...), "id 0"},
+		"same id":          {append(append(helloFrame(), callFrame(5, 99, nil)...), callFrame(5, 99, nil)...), "id 5 after 5"},
+		"unknown type":     {append(helloFrame(), frame(77, 0, 0, nil)...), "unknown type 77"},
+		"wrong direction":  {append(helloFrame(), frame(typeResult, 0, 1, nil)...), "RESULT from a client"},
+		"long ping":        {append(helloFrame(), frame(typePing, 0, 0, make([]byte, 65))...), "PING of 65 bytes"},
+		"cancel with data": {append(helloFrame(), frame(typeCancel, 0, 1, []byte("x"))...), "CANCEL of 1 bytes"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := serve(t, nil)
+			nc := f.raw(t)
+			nc.Write(test.send)
+			r := newReader(nc)
+			_, b := f.read(t, r, typeGoAway)
+			if g, err := parseGoAway(b); err != nil || !strings.Contains(g.message, test.say) {
+				t.Errorf("GOAWAY %+v, %v; want %q", g, err, test.say)
+			}
+			if _, err := r.next(); err == nil {
+				t.Error("the connection stays open")
+			}
+		})
+	}
+}
+
+func TestHarmlessFromClient(t *testing.T) {
+	f := serve(t, nil)
+	nc := f.raw(t)
+	send := helloFrame()
+	send = append(send, frame(77, flagIgnorable, 0, make([]byte, 100_000))...)
+	send = append(send, frame(typeCancel, 0, 3, nil)...)
+	send = append(send, frame(typePong, 0, 0, []byte(probe))...)
+	send = append(send, callFrame(4, mEcho, []byte("x"))...)
+	go nc.Write(send)
+	if h, b := f.read(t, newReader(nc), typeResult); h.id != 4 || string(b) != "x" {
+		t.Errorf("result %+v %q", h, b)
+	}
+}
+
+// answerWith is a server that takes one call and answers bytes.
+func answerWith(t *testing.T, answer []byte) *Conn {
+	ours, theirs := net.Pipe()
+	go func() {
+		r := newReader(theirs)
+		for {
+			h, err := r.next()
+			if err != nil {
+				return
+			}
+			r.payload(h)
+			if h.kind == typeCall {
+				break
+			}
+		}
+		go io.Copy(io.Discard, r.r)
+		theirs.Write(answer)
+		theirs.Close()
+	}()
+	c := NewConn(ours)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestMalformedFromServer(t *testing.T) {
+	tests := map[string]struct {
+		answer []byte
+		say    string
+	}{
+		"nothing":         {nil, "EOF"},
+		"half":            {frame(typeResult, 0, 1, []byte("xyz"))[:18], "within RESULT"},
+		"other call":      {frame(typeResult, 0, 2, nil), "call 2, which was not made"},
+		"call 0":          {frame(typeError, 0, 0, nil), "call 0"},
+		"broken error":    {frame(typeError, 0, 1, []byte{0x0a, 9}), "malformed field 1"},
+		"direction":       {callFrame(1, 1, nil), "CALL from a server"},
+		"future version":  {frame(typeHelloAck, 0, 0, []byte("CELL\x02\x00")), "version 2"},
+		"short going":     {frame(typeGoAway, 0, 0, []byte("short")), "GOAWAY of 5 bytes"},
+		"broken going":    {frame(typeGoAway, 0, 0, []byte("12345678\xff")), "read going away"},
+		"unknown":         {frame(99, 0, 0, nil), "unknown type 99"},
+		"greeting twice":  {bytes.Repeat(frame(typeHelloAck, 0, 0, []byte("CELL\x01\x00")), 2), "second HELLO_ACK"},
+		"no cell at all":  {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), "reserved bytes"},
+		"greeting, limit": {frame(typeHelloAck, 0, 0, appendHello(nil, &Hello{Protocol: 1, MaxFrame: 1})), "frames of 1 bytes"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := answerWith(t, test.answer).Call(t.Context(), mEcho, nil)
+			if !isLost(err) || !strings.Contains(err.Error(), test.say) {
+				t.Errorf("error %v, want lost with %q", err, test.say)
+			}
+		})
+	}
+}
+
+func TestGoAwayTellsWhatRan(t *testing.T) {
+	away := func(last uint64) []byte {
+		return frame(typeGoAway, 0, 0, appendGoAway(nil, &goAway{last: last, message: "bye"}))
+	}
+	_, err := answerWith(t, away(0)).Call(t.Context(), mEcho, nil)
+	wantNotSent(t, err)
+	if _, err := answerWith(t, away(1)).Call(t.Context(), mEcho, nil); !isLost(err) {
+		t.Errorf("call that was taken: %v", err)
+	}
+	got, err := answerWith(t, append(away(1), frame(typeResult, 0, 1, []byte("x"))...)).Call(t.Context(), mEcho, nil)
+	if err != nil || string(got) != "x" {
+		t.Errorf("call that was taken: %q, %v", got, err)
+	}
+}
+
+func TestCloseTellsWhatWasSent(t *testing.T) {
+	ours, theirs := net.Pipe() // nothing is read: nothing is sent
+	c := NewConn(ours)
+	failed := make(chan error)
+	go func() {
+		_, err := c.Call(context.Background(), mEcho, make([]byte, 100_000))
+		failed <- err
+	}()
+	waitFor(func() bool { c.mu.Lock(); defer c.mu.Unlock(); return len(c.calls) == 1 })
+	theirs.Close()
+	wantNotSent(t, <-failed)
+	_, err := c.Call(context.Background(), mEcho, nil)
+	wantNotSent(t, err)
+
+	f := serve(t, nil)
+	c = f.dial(t)
+	go func() {
+		_, err := c.Call(context.Background(), mWait, nil)
+		failed <- err
+	}()
+	<-f.entered
+	c.Close()
+	if err := <-failed; !isLost(err) {
+		t.Errorf("error %v, want lost", err)
+	}
+}
+
+// A client that asks and never reads ends its connection, by bytes or by time, and others are served meanwhile.
+func TestSlowReader(t *testing.T) {
+	f := serve(t, nil)
+	nc := f.raw(t)
+	nc.Write(helloFrame())
+	pings := bytes.Repeat(frame(typePing, 0, 0, make([]byte, maxPing)), 100)
+	for {
+		if _, err := nc.Write(pings); err != nil {
+			break
+		}
+	}
+	if err := f.dial(t).Ping(t.Context()); err != nil {
+		t.Errorf("another client: %v", err)
+	}
+
+	f = serve(t, func(s *Server) { s.Stall = 20 * time.Millisecond })
+	nc = f.raw(t)
+	send := helloFrame()
+	for id := range uint64(100) {
+		send = append(send, callFrame(id+1, mBig, binary.LittleEndian.AppendUint32(nil, 1<<20))...)
+	}
+	nc.Write(send)
+	waitFor(func() bool { return f.started.Load() == 100 })
+	for _, c := range f.snapshot() {
+		c.w.mu.Lock()
+		if c.w.pending > softQueue+2<<20 {
+			t.Errorf("%d bytes are queued", c.w.pending)
+		}
+		c.w.mu.Unlock()
+	}
+	waitFor(func() bool { _, busy := f.Idle(); return !busy && len(f.snapshot()) == 0 })
+}
+
+// A caller does not wait for longer than it wants when the server reads nothing.
+func TestFullQueueObeysContext(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	c := NewConn(ours)
+	defer c.Close()
+	go c.Call(context.Background(), mEcho, make([]byte, softQueue))
+	waitFor(func() bool { c.w.mu.Lock(); defer c.w.mu.Unlock(); return c.w.pending > softQueue })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := c.Call(ctx, mEcho, nil); err != context.DeadlineExceeded {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,155 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// tryWrite writes what the socket takes without waiting.
+func (w *writer) tryWrite(b []byte) (n int, err error) {
+	rawErr := w.raw.Write(func(fd uintptr) bool {
+		for {
+			n, err = syscall.Write(int(fd), b)
+			if err != syscall.EINTR {
+				return true
+			}
+		}
+	})
+	if err == nil {
+		err = rawErr
+	}
+	if err == syscall.EAGAIN {
+		err = nil
+	}
+	return max(n, 0), err
+}
+
+// run writes the queue until the writer is stopped or a write fails.
+func (w *writer) run() {
+	var batch, again []buffer
+	for {
+		w.mu.Lock()
+		for w.err == nil && (w.writing || len(w.queue) == 0) {
+			w.changed.Wait()
+		}
+		if w.err != nil {
+			w.mu.Unlock()
+			return
+		}
+		w.writing = true
+		w.mu.Unlock()
+		runtime.Gosched() // the goroutines that are about to add a frame do it now
+		w.mu.Lock()
+		if w.err != nil {
+			w.mu.Unlock()
+			return
+		}
+		batch, w.queue = w.queue, again[:0]
+		w.sent = w.added
+		size := 0
+		for _, b := range batch {
+			size += len(b.b)
+		}
+		w.mu.Unlock()
+
+		n, err := w.write(batch)
+
+		w.mu.Lock()
+		w.writing = false
+		w.pending -= size
+		w.sent -= uint64(size - n)
+		if w.space != nil && w.pending < softQueue {
+			close(w.space)
+			w.space = nil
+		}
+		w.mu.Unlock()
+		w.changed.Broadcast()
+		if err != nil {
+			w.broken(err)
+			return
+		}
+		for i := range batch {
+			batch[i].free()
+		}
+		clear(batch)
+		again = batch
+	}
+}
+
+// write writes the buffers in order, as many in one call of the system as it takes.
+func (w *writer) write(batch []buffer) (written int, err error) {
+	var step net.Buffers
+	for i, at := 0, 0; i < len(batch); {
+		step = step[:0]
+		for size := 0; i < len(batch) && size < writeStep; {
+			b := batch[i].b[at:]
+			if len(b) > writeStep-size {
+				b = b[:writeStep-size]
+				at += len(b)
+			} else {
+				i, at = i+1, 0
+			}
+			size += len(b)
+			step = append(step, b)
+		}
+		w.conn.SetWriteDeadline(time.Now().Add(w.stall))
+		var n int64
+		if len(step) == 1 {
+			var m int
+			m, err = w.conn.Write(step[0])
+			n = int64(m)
+		} else {
+			rest := step // WriteTo consumes what it is given
+			n, err = rest.WriteTo(w.conn)
+		}
+		written += int(n)
+		if err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+func (w *writer) broken(err error) {
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+		err = errSlowPeer
+	}
+	err = fmt.Errorf("write frame: %w", err)
+	w.stop(err)
+	w.fail(err)
+}
+
+// stop ends the writer; what is still queued is dropped. The first error stays.
+func (w *writer) stop(err error) {
+	w.mu.Lock()
+	if w.err == nil {
+		w.err = err
+		w.queue = nil
+		if w.space != nil {
+			close(w.space)
+			w.space = nil
+		}
+	}
+	w.mu.Unlock()
+	w.changed.Broadcast()
+}
+
+// flush waits until all that was added is written, or writing has failed.
+func (w *writer) flush() {
+	w.mu.Lock()
+	for w.err == nil && (w.writing || len(w.queue) > 0) {
+		w.changed.Wait()
+	}
+	w.mu.Unlock()
+}
+
+// mayHaveArrived says whether the other side can have the frame that ends at position end of the stream.
+func (w *writer) mayHaveArrived(end uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return end <= w.sent
+}

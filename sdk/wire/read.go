@@ -1,0 +1,81 @@
+package wire
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"syscall"
+)
+
+const (
+	readBuffer = 16 << 10
+	// firstRead is what is allocated for a payload before more than that many bytes of it have come.
+	firstRead = 256 << 10
+)
+
+// reader reads frames; it belongs to one goroutine.
+type reader struct {
+	r   *bufio.Reader
+	buf [headerSize]byte
+}
+
+func newReader(conn net.Conn) *reader { return &reader{r: bufio.NewReaderSize(conn, readBuffer)} }
+
+// next reads the header of the next frame of a known type and skips the frames before it. The error is io.EOF only where a
+// frame could have begun.
+func (r *reader) next() (header, error) {
+	for {
+		if _, err := io.ReadFull(r.r, r.buf[:]); err != nil {
+			return header{}, err
+		}
+		h, err := parseHeader(&r.buf)
+		if err != nil || h.kind.known() {
+			return h, err
+		}
+		if err := r.skip(h); err != nil {
+			return h, err
+		}
+	}
+}
+
+// payload reads what follows the header h into a new slice. Memory grows with what arrives, not with what was announced.
+func (r *reader) payload(h header) ([]byte, error) {
+	total := int(h.length)
+	if total == 0 {
+		return nil, nil
+	}
+	b := make([]byte, min(total, firstRead))
+	for at := 0; ; {
+		n, err := io.ReadFull(r.r, b[at:])
+		if at += n; err != nil {
+			return nil, within(h, err)
+		}
+		if at == total {
+			return b, nil
+		}
+		b = slices.Grow(b, min(at, total-at))[:at+min(at, total-at)]
+	}
+}
+
+func (r *reader) skip(h header) error {
+	if _, err := r.r.Discard(int(h.length)); err != nil {
+		return within(h, err)
+	}
+	return nil
+}
+
+func within(h header, err error) error {
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read frame: within %v: %w", h.kind, err)
+}
+
+// hungUp tells the ordinary end of a connection from a fault of the other side.
+func hungUp(err error) bool {
+	return err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}

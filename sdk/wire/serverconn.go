@@ -1,0 +1,170 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+)
+
+// leastFrame is the smallest limit for frames that a client may name: an error must fit.
+const leastFrame = 4 << 10
+
+// serverConn is one connection of a server. Where both are held, w.mu is taken before mu.
+type serverConn struct {
+	s      *Server
+	nc     net.Conn
+	r      *reader
+	w      *writer
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{} // closed when serve has returned
+	most   int           // longest frame the client takes; set before the first call
+
+	mu    sync.Mutex
+	calls map[uint64]context.CancelFunc
+	last  uint64         // id of the newest call
+	away  bool           // calls are refused from now on
+	work  sync.WaitGroup // calls; none is added once away
+	pong  chan struct{}  // closed when the client answered probe; nil before
+}
+
+func newServerConn(s *Server, nc net.Conn) *serverConn {
+	c := &serverConn{s: s, nc: nc, r: newReader(nc), done: make(chan struct{}), most: MaxFrame,
+		calls: map[uint64]context.CancelFunc{}}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.w = newWriter(nc, s.Stall, func(err error) {
+		if !hungUp(err) {
+			s.log("connection ended", "error", err)
+		}
+		c.nc.Close() // ends the reader, which does the rest
+	})
+	return c
+}
+
+// serve reads frames until the connection ends. It never waits for a call or for the client to read.
+func (c *serverConn) serve() {
+	err := c.read()
+	c.cancel()
+	if !hungUp(err) {
+		c.s.log("connection ended", "error", err)
+		c.goAway(&goAway{code: CodeInvalidRequest, message: err.Error()}, true)
+		c.w.flush()
+	}
+	c.w.stop(net.ErrClosed)
+	c.nc.Close()
+	c.s.mu.Lock()
+	delete(c.s.conns, c)
+	c.s.mu.Unlock()
+	close(c.done)
+}
+
+func (c *serverConn) read() error {
+	h, err := c.r.next()
+	if err != nil {
+		return err
+	}
+	if h.kind != typeHello {
+		return fmt.Errorf("read frame: %v before HELLO", h.kind)
+	}
+	if err := c.greet(h); err != nil {
+		return err
+	}
+	for {
+		h, err := c.r.next()
+		if err != nil {
+			return err
+		}
+		switch h.kind {
+		case typeCall:
+			err = c.call(h)
+		case typeCancel:
+			c.mu.Lock()
+			cancel := c.calls[h.id]
+			c.mu.Unlock()
+			if cancel != nil {
+				cancel()
+			}
+		case typePing, typePong:
+			err = c.ping(h)
+		default:
+			err = fmt.Errorf("read frame: %v from a client", h.kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *serverConn) greet(h header) error {
+	b, err := c.r.payload(h)
+	if err != nil {
+		return err
+	}
+	hello, err := parseHello(b)
+	if err != nil {
+		return err
+	}
+	if hello.MaxFrame != 0 {
+		if hello.MaxFrame < leastFrame {
+			return fmt.Errorf("read greeting: frames of %d bytes, at least %d are needed", hello.MaxFrame, leastFrame)
+		}
+		c.most = int(min(hello.MaxFrame, MaxFrame))
+	}
+	ack := c.s.Hello
+	ack.Protocol = min(hello.Protocol, Version)
+	return c.send(header{kind: typeHelloAck}, appendHello(nil, &ack))
+}
+
+func (c *serverConn) ping(h header) error {
+	b, err := c.r.payload(h)
+	if err != nil {
+		return err
+	}
+	if h.kind == typePing {
+		return c.send(header{kind: typePong}, b)
+	}
+	c.mu.Lock()
+	if string(b) == probe && c.pong != nil {
+		close(c.pong)
+		c.pong = nil
+	}
+	c.mu.Unlock()
+	return nil
+}
+
+// send queues a frame from the reader's goroutine or another that must not wait.
+func (c *serverConn) send(h header, payload []byte) error {
+	if err := c.w.lockNow(); err != nil {
+		return err
+	}
+	c.w.add(h, nil, payload, true)
+	c.w.unlock(true)
+	return nil
+}
+
+// probe is the payload of the PING behind a GOAWAY: its PONG follows every call that was on its way.
+const probe = "going away"
+
+// goAway sends a GOAWAY. A final one refuses the calls that come from now on; one that is not takes those that were on their
+// way and returns a channel that is closed when all of them have come.
+func (c *serverConn) goAway(g *goAway, final bool) <-chan struct{} {
+	err := c.w.lockNow()
+	pong := make(chan struct{})
+	c.mu.Lock()
+	if final {
+		c.away, g.last = true, c.last
+	} else {
+		c.pong, g.last = pong, allCalls
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return pong
+	}
+	c.w.add(header{kind: typeGoAway}, nil, appendGoAway(nil, g), true)
+	if !final {
+		c.w.add(header{kind: typePing}, nil, []byte(probe), true)
+	}
+	c.w.unlock(true)
+	return pong
+}
