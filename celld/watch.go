@@ -102,7 +102,11 @@ func (s *Server) ended(ctx context.Context, e systemd.Event) {
 		s.mu.Unlock()
 		return
 	}
-	if failed && ran < 10*time.Second || !failed && ran < quick {
+	short := quick
+	if st.Idle > 0 {
+		short = min(quick, st.Idle) // falling asleep is no bad start
+	}
+	if failed && ran < 10*time.Second || !failed && ran < short {
 		h.bad++
 	} else {
 		h.bad = 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -31,6 +32,7 @@ type State struct {
 	Since           uint64
 	Started, Exited uint64 // of the last main process
 	ControlGroup    string
+	Idle            time.Duration // after which it goes to sleep by itself; 0: never
 }
 
 // List reads all instances that have a loaded unit.
@@ -150,6 +152,11 @@ func (c *Conn) Detail(ctx context.Context, s *State) error {
 	s.Started, s.Exited = num("ExecMainStartTimestamp"), num("ExecMainExitTimestamp")
 	env, _ := svc["Environment"].Value().([]string)
 	s.Hash = unit.DefinitionOf(env)
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, "CELL_IDLE_TIMEOUT="); ok {
+			s.Idle, _ = time.ParseDuration(v)
+		}
+	}
 	return nil
 }
 

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		programs = dir
-		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", ".", "../celld", "./testdata/misfit")
+		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", ".", "../celld", "./testdata/misfit", "../../examples/calculator")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "build the programs under test:", err)

@@ -83,6 +83,8 @@ func celldUnit(state, celld string) string {
 Description=Cell manager
 Requires=dbus.socket
 After=dbus.socket
+# With a limit, some crashes in a row would leave the cells without celld.
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
