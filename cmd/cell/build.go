@@ -83,6 +83,17 @@ func runBuild(ctx context.Context, m *manifest.Manifest) (string, error) {
 	var out tail
 	c := exec.CommandContext(ctx, "/bin/sh", "-c", m.Build)
 	c.Dir, c.Stdout, c.Stderr = m.Dir, &out, &out
+	if needsSDK(m.Dir) {
+		sdk, err := loadSDK()
+		if err != nil {
+			return "", err
+		}
+		proxy, err := sdk.proxy()
+		if err != nil {
+			return "", err
+		}
+		c.Env = goEnviron(ctx, proxy)
+	}
 	// A build is a group of processes: an interrupt must reach what the shell started, too.
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGTERM) }

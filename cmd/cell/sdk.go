@@ -1,0 +1,158 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	cell "github.com/cell-network/cell"
+)
+
+// sdkModule is the SDK as a module of its own version: the hash of its content, so that another SDK is another version.
+type sdkModule struct {
+	version string
+	mod     []byte
+	files   map[string][]byte
+}
+
+// sdkNeeds are the modules that package sdk and its imports need; go.mod of the whole project lists more.
+var sdkNeeds = regexp.MustCompile(`(?m)^\s*(?:require )?(google\.golang\.org/protobuf|golang\.org/x/sys|github\.com/godbus/dbus/v5) (v\S+)`)
+
+func loadSDK() (*sdkModule, error) {
+	m := &sdkModule{files: map[string][]byte{}}
+	err := fs.WalkDir(cell.SDK, "sdk", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		data, err := cell.SDK.ReadFile(name)
+		m.files[name] = data
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the SDK: %w", err)
+	}
+	full, err := cell.SDK.ReadFile("go.mod")
+	if err != nil {
+		return nil, fmt.Errorf("read the SDK: %w", err)
+	}
+	var mod bytes.Buffer
+	fmt.Fprintf(&mod, "module %s\n\ngo 1.26\n", cell.Module)
+	imported := func(path string) bool {
+		for _, data := range m.files {
+			if bytes.Contains(data, []byte(`"`+path)) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, need := range sdkNeeds.FindAllSubmatch(full, -1) {
+		if imported(string(need[1])) {
+			fmt.Fprintf(&mod, "\nrequire %s %s\n", need[1], need[2])
+		}
+	}
+	m.mod = mod.Bytes()
+	m.files["go.mod"] = m.mod
+	h := sha256.New()
+	for _, name := range sortedKeys(m.files) {
+		fmt.Fprintf(h, "%q %d\n%s", name, len(m.files[name]), m.files[name])
+	}
+	m.version = "v0.1.0-dev." + hex.EncodeToString(h.Sum(nil))[:12]
+	return m, nil
+}
+
+// proxy writes the SDK as a module proxy of files (go help goproxy) below the user's cache and returns its URL.
+func (m *sdkModule) proxy() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the cache directory: %w", err)
+	}
+	root := filepath.Join(cache, "cell", "sdk")
+	dir := filepath.Join(root, filepath.FromSlash(cell.Module), "@v")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("write the SDK: %w", err)
+	}
+	url := "file://" + filepath.ToSlash(root)
+	if _, err := os.Stat(filepath.Join(dir, m.version+".zip")); err == nil {
+		return url, nil
+	}
+	var archive bytes.Buffer
+	z := zip.NewWriter(&archive)
+	for _, name := range sortedKeys(m.files) {
+		w, err := z.CreateHeader(&zip.FileHeader{Name: path.Join(cell.Module+"@"+m.version, name), Method: zip.Deflate, Modified: time.Unix(315532800, 0).UTC()})
+		if err == nil {
+			_, err = w.Write(m.files[name])
+		}
+		if err != nil {
+			return "", fmt.Errorf("write the SDK: %w", err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		return "", fmt.Errorf("write the SDK: %w", err)
+	}
+	info := fmt.Sprintf(`{"Version":%q,"Time":"1980-01-01T00:00:00Z"}`, m.version)
+	// The archive comes last: where it is the rest is, too.
+	for _, f := range []struct {
+		ext  string
+		data []byte
+	}{{".info", []byte(info)}, {".mod", m.mod}, {".zip", archive.Bytes()}} {
+		if err := replaceFile(filepath.Join(dir, m.version+f.ext), f.data); err != nil {
+			return "", fmt.Errorf("write the SDK: %w", err)
+		}
+	}
+	return url, nil
+}
+
+// replaceFile writes a file whole or not at all.
+func replaceFile(name string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err = f.Write(data); err == nil {
+		err = f.Chmod(0o644)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	return err
+}
+
+// goEnviron is the environment of a Go build that finds the SDK although no proxy knows it.
+func goEnviron(ctx context.Context, proxy string) []string {
+	value := func(name string) string {
+		out, err := exec.CommandContext(ctx, "go", "env", name).Output()
+		if err != nil {
+			return ""
+		}
+		return strings.TrimSpace(string(out))
+	}
+	proxies, private := proxy, cell.Module
+	if v := value("GOPROXY"); v != "" {
+		proxies += "," + v
+	}
+	if v := value("GONOSUMDB"); v != "" {
+		private += "," + v
+	}
+	return append(os.Environ(), "GOPROXY="+proxies, "GONOSUMDB="+private)
+}
+
+// needsSDK tells whether a directory's own go.mod asks for the SDK by version.
+func needsSDK(dir string) bool {
+	mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	return err == nil && bytes.Contains(mod, []byte(cell.Module+" v"))
+}
