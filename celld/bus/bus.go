@@ -22,21 +22,21 @@ import (
 // Serve exports the interface on conn and takes its name.
 func Serve(ctx context.Context, conn *dbus.Conn, s *celld.Server, version string) error {
 	m := &manager{ctx: ctx, conn: conn, srv: s}
-	if err := conn.ExportAll(m, api.Path, api.Interface); err != nil {
-		return fmt.Errorf("export %s: %w", api.Interface, err)
+	if err := conn.ExportAll(m, api.ManagerPath, api.ManagerName); err != nil {
+		return fmt.Errorf("export %s: %w", api.ManagerName, err)
 	}
-	if err := conn.Export(introspect.Introspectable(api.ManagerXML), api.Path, "org.freedesktop.DBus.Introspectable"); err != nil {
+	if err := conn.Export(introspect.Introspectable(api.ManagerXML), api.ManagerPath, "org.freedesktop.DBus.Introspectable"); err != nil {
 		return fmt.Errorf("export introspection: %w", err)
 	}
-	if _, err := prop.Export(conn, api.Path, prop.Map{api.Interface: {"Version": {Value: version, Emit: prop.EmitConst}}}); err != nil {
+	if _, err := prop.Export(conn, api.ManagerPath, prop.Map{api.ManagerName: {"Version": {Value: version, Emit: prop.EmitConst}}}); err != nil {
 		return fmt.Errorf("export properties: %w", err)
 	}
-	reply, err := conn.RequestName(api.Name, dbus.NameFlagDoNotQueue)
+	reply, err := conn.RequestName(api.ManagerName, dbus.NameFlagDoNotQueue)
 	if err != nil {
-		return fmt.Errorf("take the name %s: %w", api.Name, err)
+		return fmt.Errorf("take the name %s: %w", api.ManagerName, err)
 	}
 	if reply != dbus.RequestNameReplyPrimaryOwner {
-		return fmt.Errorf("take the name %s: another celld has it", api.Name)
+		return fmt.Errorf("take the name %s: another celld has it", api.ManagerName)
 	}
 	return nil
 }
@@ -154,8 +154,8 @@ func (m *manager) tell(sender dbus.Sender, s api.Step) {
 	msg := &dbus.Message{
 		Type: dbus.TypeSignal, Flags: dbus.FlagNoReplyExpected,
 		Headers: map[dbus.HeaderField]dbus.Variant{
-			dbus.FieldPath:        dbus.MakeVariant(api.Path),
-			dbus.FieldInterface:   dbus.MakeVariant(api.Interface),
+			dbus.FieldPath:        dbus.MakeVariant(api.ManagerPath),
+			dbus.FieldInterface:   dbus.MakeVariant(api.ManagerName),
 			dbus.FieldMember:      dbus.MakeVariant("Step"),
 			dbus.FieldDestination: dbus.MakeVariant(string(sender)),
 			dbus.FieldSignature:   dbus.MakeVariant(dbus.SignatureOf(s.Verb, s.Cell, s.Reason, s.Error, s.Millis)),

@@ -45,7 +45,7 @@ func watched(c *cobra.Command, m api.Manager, call func() ([]api.Step, error)) (
 	go func() {
 		seen := map[string]bool{}
 		for s := range signals {
-			if s.Name != api.Interface+".Step" || len(s.Body) != 5 {
+			if s.Name != api.ManagerName+".Step" || len(s.Body) != 5 {
 				continue
 			}
 			var st api.Step

@@ -1,3 +1,5 @@
+//go:generate sh -c "go run ../../internal/bindgen network.cell.Manager1.xml > manager_gen.go.new && mv manager_gen.go.new manager_gen.go"
+
 // Package api is the contract of Cell's daemons on D-Bus: interface and error names, the commented XML files, and the
 // Go client of each. It knows nothing of how a daemon works.
 package api
@@ -12,13 +14,6 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
-)
-
-// Names of network.cell.Manager1, celld's interface.
-const (
-	Name      = "network.cell.Manager1"
-	Interface = "network.cell.Manager1"
-	Path      = dbus.ObjectPath("/network/cell/Manager1")
 )
 
 // Error names that celld answers with; the CLI maps them to exit codes.
@@ -61,14 +56,11 @@ type Cell struct {
 	Since     uint64 `json:"since,omitempty"`
 }
 
-// Manager is the client of network.cell.Manager1.
-type Manager struct{ Conn *dbus.Conn }
-
 // call calls a method and, when celld ended before it answered, calls it again: D-Bus activation starts the next celld,
 // and every method may be repeated.
 func (m Manager) call(ctx context.Context, method string, args ...any) *dbus.Call {
 	for try := 0; ; try++ {
-		c := m.Conn.Object(Name, Path).CallWithContext(ctx, Interface+"."+method, 0, args...)
+		c := m.Conn.Object(ManagerName, ManagerPath).CallWithContext(ctx, ManagerName+"."+method, 0, args...)
 		if try == 5 || !ended(c.Err) {
 			return c
 		}
@@ -87,39 +79,10 @@ func ended(err error) bool {
 		name == "org.freedesktop.DBus.Error.Disconnected" || name == "org.freedesktop.DBus.Error.NameHasNoOwner"
 }
 
-// Apply makes the tree at dir run; asleep opens only its sockets.
-func (m Manager) Apply(ctx context.Context, dir string, asleep bool) ([]Step, error) {
-	var s []Step
-	err := m.call(ctx, "Apply", dir, asleep).Store(&s)
-	return s, err
-}
-
-// Plan returns the steps Apply would take if the cells in changed had new binaries.
-func (m Manager) Plan(ctx context.Context, dir string, changed []string) ([]Step, error) {
-	var s []Step
-	err := m.call(ctx, "Plan", dir, changed).Store(&s)
-	return s, err
-}
-
-// Start opens a stopped cell and its subtree.
-func (m Manager) Start(ctx context.Context, name string) ([]Step, error) {
-	var s []Step
-	err := m.call(ctx, "Start", name).Store(&s)
-	return s, err
-}
-
-// Stop ends a cell and its subtree.
-func (m Manager) Stop(ctx context.Context, name string) error { return m.call(ctx, "Stop", name).Err }
-
-// Forget stops a cell and its subtree and drops them from what celld wants.
-func (m Manager) Forget(ctx context.Context, name string) error {
-	return m.call(ctx, "Forget", name).Err
-}
-
 // List describes the named cell and its subtree, or all cells.
 func (m Manager) List(ctx context.Context, name string) ([]Cell, error) {
-	var raw []map[string]dbus.Variant
-	if err := m.call(ctx, "List", name).Store(&raw); err != nil {
+	raw, err := m.list(ctx, name)
+	if err != nil {
 		return nil, err
 	}
 	cells := make([]Cell, len(raw))
@@ -144,17 +107,10 @@ type Rule struct {
 	Enforced  string `json:"enforced,omitempty"`
 }
 
-// Explain says what the cell asks for and what of it holds.
-func (m Manager) Explain(ctx context.Context, name string) ([]Rule, error) {
-	var r []Rule
-	err := m.call(ctx, "Explain", name).Store(&r)
-	return r, err
-}
-
 // Connect returns a connected socket to the cell.
 func (m Manager) Connect(ctx context.Context, name string) (*os.File, error) {
-	var fd dbus.UnixFD
-	if err := m.call(ctx, "Connect", name).Store(&fd); err != nil {
+	fd, err := m.connect(ctx, name)
+	if err != nil {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), name), nil

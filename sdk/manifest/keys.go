@@ -68,7 +68,7 @@ var keys = []Key{
 	{Section: "place", Name: "pin", Type: "string", Default: "–", Example: `"node-a"`, Doc: "Where it runs.", Later: true},
 
 	{Section: "net", Name: "internet", Type: "boolean", Default: "false", Example: "true", Doc: "Whether the cell may reach the network. Without it the cell has no network at all; callers reach it through its socket.", set: setBool(func(m *Manifest) *bool { return &m.Net.Internet })},
-	{Section: "net", Name: "publish", Type: "list of addresses", Default: "[]", Example: `["127.0.0.1:8080"]`, Doc: "Doors to the outside world: addresses on which the cell's socket listens, too. For http and tcp.", set: setPublish},
+	{Section: "net", Name: "publish", Type: "list of addresses", Default: "[]", Example: `["127.0.0.1:8080"]`, Doc: "Doors to the outside world: addresses on which a proxy of its own takes connections for the cell (its first replica). For http and tcp.", set: setPublish},
 
 	{Section: "about", Name: "author", Type: "string", Default: "–", Example: `"Ada"`, Doc: "Who answers for it.", set: setString(func(m *Manifest) *string { return &m.About.Author })},
 	{Section: "about", Name: "license", Type: "string", Default: "–", Example: `"MIT"`, Doc: "SPDX name of its licence.", set: setString(func(m *Manifest) *string { return &m.About.License })},

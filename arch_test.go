@@ -1,0 +1,117 @@
+package cell
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// packages maps each directory with Go source to what its files import; tests are left out.
+func packages(t *testing.T) map[string][]string {
+	t.Helper()
+	out := map[string][]string{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() && (name == "testdata" || name == "run" || strings.HasPrefix(name, ".") && name != ".") {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		dir := filepath.Dir(path)
+		out[dir] = append(out[dir], "")
+		if f.Doc != nil {
+			out[dir] = append(out[dir], "doc")
+		}
+		for _, i := range f.Imports {
+			out[dir] = append(out[dir], strings.Trim(i.Path.Value, `"`))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestEveryPackageHasADoc demands a comment that says what a package owns.
+func TestEveryPackageHasADoc(t *testing.T) {
+	for dir, imports := range packages(t) {
+		if !slices.Contains(imports, "doc") {
+			t.Errorf("%s: no package comment", dir)
+		}
+	}
+}
+
+// TestLayers holds who may import whom. The first rule whose folder is the package's own or above it applies.
+func TestLayers(t *testing.T) {
+	const std = "std"
+	for dir, imports := range packages(t) {
+		for _, rule := range []struct {
+			folder string
+			allow  []string
+			why    string
+		}{
+			{"celld/reconcile", []string{"sort"}, "reconcile is pure: no bus, no files, no time"},
+			{"celld/store", []string{std}, "the store knows files only"},
+			{"celld/unit", []string{std, Module + "/sdk/manifest", "github.com/godbus/dbus"}, "units are described, not made, there"},
+			{"celld/systemd", []string{std, Module + "/celld/unit", "github.com/godbus/dbus"}, "it talks to systemd and decides nothing"},
+			{"celld", []string{std, Module + "/celld", Module + "/sdk/api", Module + "/sdk/manifest", Module + "/sdk/genome", Module + "/sdk/wire", "github.com/godbus/dbus", "golang.org/x/sys"}, "celld uses contracts of the SDK, never the commands"},
+			{"cmd/celld", []string{std, Module + "/celld", "github.com/godbus/dbus", "github.com/coreos/go-systemd"}, "wiring only"},
+			{"cmd/cell", []string{std, Module, "github.com/spf13/cobra", "github.com/godbus/dbus", "golang.org/x/sys"}, "the command talks to daemons over their contract"},
+			{"sdk/manifest", []string{std, "github.com/pelletier/go-toml"}, "the manifest knows nothing of systemd"},
+			{"sdk/genome", []string{std, "google.golang.org/protobuf/encoding/protowire"}, "a genome is data"},
+			{"sdk/gen", []string{std, Module + "/sdk/genome"}, "the generator reads source, it connects nowhere"},
+			{"sdk/wire", []string{std, "google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys"}, "the wire knows no cells"},
+			{"sdk/api", []string{std, "github.com/godbus/dbus"}, "a contract"},
+			{"sdk", []string{std, Module + "/sdk/wire", Module + "/sdk/api", "github.com/godbus/dbus", "google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys"}, "what a cell imports is the standard library, godbus, protowire and x/sys"},
+		} {
+			if dir != rule.folder && !strings.HasPrefix(dir, rule.folder+"/") {
+				continue
+			}
+			for _, imp := range imports {
+				ok := imp == "" || imp == "doc"
+				for _, a := range rule.allow {
+					ok = ok || imp == a || strings.HasPrefix(imp, a+"/") || a == std && !strings.Contains(strings.Split(imp, "/")[0], ".")
+				}
+				if !ok {
+					t.Errorf("%s imports %s: %s", dir, imp, rule.why)
+				}
+			}
+			break
+		}
+		if strings.HasPrefix(dir, "cmd/cell/") || dir == "cmd/cell" {
+			for _, imp := range imports {
+				if strings.HasPrefix(imp, Module+"/celld") {
+					t.Errorf("%s imports %s: the command never reaches into the daemon", dir, imp)
+				}
+			}
+		}
+	}
+}
+
+// TestSDKStaysSmall checks the whole closure of what a cell imports, not only the direct imports.
+func TestSDKStaysSmall(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./sdk").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p := range strings.FieldsSeq(string(out)) {
+		if !strings.HasPrefix(p, Module+"/sdk") && !strings.HasPrefix(p, "github.com/godbus/dbus/") &&
+			!strings.HasPrefix(p, "google.golang.org/protobuf/") && !strings.HasPrefix(p, "golang.org/x/sys/") {
+			t.Errorf("package sdk depends on %s", p)
+		}
+	}
+}
