@@ -88,6 +88,11 @@ func (c *Conn) begin(ctx context.Context, p *pending, method uint32, request []b
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
+		// The reader may be about to learn why.
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+		}
 		return 0, &NotSent{c.reason(err)}
 	}
 	ext := extension{method: method}

@@ -175,12 +175,12 @@ func (c *Conn) end(err error) {
 		err = c.away
 	}
 	c.err = fmt.Errorf("connection ended: %w", err)
-	close(c.done)
 	calls, last := c.calls, uint64(allCalls)
 	if c.away != nil {
 		last = c.away.last
 	}
 	c.calls = map[uint64]*pending{}
+	close(c.done)
 	c.mu.Unlock()
 	c.nc.Close()
 	for id, p := range calls {

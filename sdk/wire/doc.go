@@ -66,7 +66,9 @@
 // # GOAWAY
 //
 // The first 8 bytes are the id of the last call that was taken; calls with a higher id do not run. The highest possible
-// value means that all calls on their way still run, and that the client should send no others. Fields follow:
+// value means that all calls on their way still run, and that the client should send no others; a PING comes behind it, whose
+// PONG tells the server that no more are on their way. A connection that is turned away gets a GOAWAY and no HELLO_ACK, one
+// that ends for a fault of the client gets a GOAWAY that names the fault. Fields follow:
 //
 //	1 varint  code, as in ERROR
 //	2 string  message

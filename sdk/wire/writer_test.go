@@ -1,0 +1,108 @@
+package wire
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// hookConn runs hook before the first write that does not wait.
+type hookConn struct {
+	*net.UnixConn
+	hook func()
+}
+
+type hookRaw struct {
+	syscall.RawConn
+	c *hookConn
+}
+
+func (c *hookConn) SyscallConn() (syscall.RawConn, error) {
+	raw, err := c.UnixConn.SyscallConn()
+	return hookRaw{raw, c}, err
+}
+
+func (r hookRaw) Write(f func(uintptr) bool) error {
+	if hook := r.c.hook; hook != nil {
+		r.c.hook = nil
+		hook()
+	}
+	return r.RawConn.Write(f)
+}
+
+// A frame added while another is half written must not come between its halves.
+func TestAddDuringPartialWrite(t *testing.T) {
+	f := serve(t, nil)
+	l, err := net.Listen("unix", f.path+"2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	near, err := net.Dial("unix", f.path+"2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	near.(*net.UnixConn).SetWriteBuffer(4 << 10)
+	conn := &hookConn{UnixConn: near.(*net.UnixConn)}
+	w := newWriter(conn, time.Minute, func(err error) { t.Errorf("write: %v", err) })
+	number := uint64(0)
+	add := func() {
+		number++
+		w.add(header{kind: typePing}, nil, append(binary.LittleEndian.AppendUint64(nil, number), make([]byte, maxPing-8)...), true)
+	}
+	conn.hook = func() {
+		if err := w.lock(context.Background()); err != nil {
+			t.Error(err)
+			return
+		}
+		add()
+		w.unlock(true)
+	}
+	if err := w.lock(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for range 700 {
+		add()
+	}
+	w.unlock(true)
+	w.mu.Lock()
+	if len(w.queue) != 2 || w.sent >= w.added {
+		t.Errorf("%d buffers are queued, %d of %d bytes sent: the test tests nothing", len(w.queue), w.sent, w.added)
+	}
+	w.mu.Unlock()
+	go w.run()
+	r := newReader(far)
+	for i := range number {
+		if _, b := f.read(t, r, typePing); binary.LittleEndian.Uint64(b) != i+1 {
+			t.Fatalf("frame %d came as %d", binary.LittleEndian.Uint64(b), i+1)
+		}
+	}
+	w.stop(ErrClosed)
+}
+
+func TestPause(t *testing.T) {
+	f := serve(t, nil)
+	waitFor(func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.accepting == 1 })
+	if err := f.pause(); err != nil {
+		t.Fatal(err)
+	}
+	f.mu.Lock()
+	if f.accepting != 0 {
+		t.Error("still accepting")
+	}
+	f.mu.Unlock()
+	c := f.dial(t) // waits in the backlog
+	f.resume()
+	if _, err := c.Call(t.Context(), mEcho, nil); err != nil {
+		t.Error(err)
+	}
+}
