@@ -82,7 +82,10 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GOMODCACHE", goEnv("GOMODCACHE"))
 			e.Setenv("GOFLAGS", "-mod=mod")
 			e.Setenv("GOPROXY", "off")
-			e.Defer(func() { down(t, e.Getenv("XDG_STATE_HOME")) })
+			e.Defer(func() {
+				_ = exec.Command("umount", "-q", "-l", filepath.Join(e.WorkDir, "small")).Run() // of disk.txtar
+				down(t, e.Getenv("XDG_STATE_HOME"))
+			})
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"get": get, "until": until},
