@@ -21,7 +21,7 @@ func (s *Server) Explain(ctx context.Context, name string) ([]api.Rule, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.load(r.Dir)
+	f, err := s.load(r.Dir, r.Owner)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +138,8 @@ func (s *Server) sandboxRules(p unit.Pair, st *systemd.State) []api.Rule {
 		switch {
 		case requested == "–":
 			r.By, r.Enforced = "–", "–"
+		case s.Systemd.Unknown(by):
+			r.Enforced = "no: this systemd (" + s.Systemd.Version() + ") does not know it"
 		case st.PID == 0:
 			r.Enforced = "asleep: nothing to probe"
 		default:
@@ -166,13 +168,13 @@ func (s *Server) sandboxRules(p unit.Pair, st *systemd.State) []api.Rule {
 	return rules
 }
 
-// differs compares a process's namespace with celld's own.
+// differs compares a process's namespace with the manager's, whose child celld is: celld has a sandbox of its own.
 func differs(pid int, ns string) string {
 	theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, ns))
 	if err != nil {
 		return "not known: " + cause(err)
 	}
-	own, err := os.Readlink("/proc/self/ns/" + ns)
+	own, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", os.Getppid(), ns))
 	switch {
 	case err != nil:
 		return "not known: " + cause(err)

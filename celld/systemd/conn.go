@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -43,6 +44,11 @@ type Conn struct {
 	jobs map[dbus.ObjectPath]chan string
 	done map[dbus.ObjectPath]string // ended before anybody waited
 
+	unknown map[string]bool // properties that this systemd does not know
+
+	// OnUnknown, when set, is told of each property that this systemd does not know, once.
+	OnUnknown func(property string)
+
 	// Events receives what happens to cells' units; it is closed when the bus goes. A reader that is thousands behind
 	// misses some.
 	Events chan Event
@@ -52,7 +58,7 @@ type Conn struct {
 func New(ctx context.Context, bus *dbus.Conn) (*Conn, error) {
 	c := &Conn{
 		bus: bus, mgr: bus.Object(busName, objPath), jobs: map[dbus.ObjectPath]chan string{},
-		done: map[dbus.ObjectPath]string{}, Events: make(chan Event, 4096),
+		done: map[dbus.ObjectPath]string{}, unknown: map[string]bool{}, Events: make(chan Event, 4096),
 	}
 	signals := make(chan *dbus.Signal, 4096)
 	bus.Signal(signals)
@@ -201,18 +207,64 @@ func (c *Conn) Open(ctx context.Context, p unit.Pair) error {
 	} else {
 		others = []aux{{unit.ServiceUnit(p.Name), p.Service}, {unit.ProgramUnit(p.Name), limited(p.Program)}}
 	}
-	return c.job(ctx, unit.SocketUnit(p.Name), "StartTransientUnit", unit.SocketUnit(p.Name), "fail", p.Socket, others)
+	return c.transient(ctx, unit.SocketUnit(p.Name), p.Socket, others)
+}
+
+// transient makes a unit with its auxiliaries. A property that an older systemd does not know is left out: the cell runs
+// with what there is, and Unknown lets cell explain say so.
+func (c *Conn) transient(ctx context.Context, name string, props []unit.Property, others []aux) error {
+	for {
+		drop := func(list []unit.Property) []unit.Property {
+			return slices.DeleteFunc(slices.Clone(list), func(p unit.Property) bool { return c.Unknown(p.Name) })
+		}
+		known := make([]aux, len(others))
+		for i, o := range others {
+			known[i] = aux{o.Name, drop(o.Props)}
+		}
+		err := c.job(ctx, name, "StartTransientUnit", name, "fail", drop(props), known)
+		property, ok := unknownProperty(err)
+		if !ok || c.Unknown(property) {
+			return err
+		}
+		c.mu.Lock()
+		c.unknown[property] = true
+		c.mu.Unlock()
+		if c.OnUnknown != nil {
+			c.OnUnknown(property)
+		}
+	}
+}
+
+// Unknown tells whether this systemd refused a property as unknown.
+func (c *Conn) Unknown(property string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.unknown[property]
+}
+
+// unknownProperty finds the property in systemd's answer, which has no other form than this text (dbus-unit.c,
+// bus_unit_set_properties).
+func unknownProperty(err error) (string, bool) {
+	var e dbus.Error
+	if !errors.As(err, &e) || e.Name != "org.freedesktop.DBus.Error.PropertyReadOnly" {
+		return "", false
+	}
+	rest, ok := strings.CutPrefix(e.Error(), "Cannot set property ")
+	if !ok {
+		return "", false
+	}
+	return strings.CutSuffix(rest, ", or unknown property.")
 }
 
 // OpenDoor makes the pair that lets the outside in.
 func (c *Conn) OpenDoor(ctx context.Context, name string, d *unit.Door) error {
 	service := []aux{{unit.DoorService(name), d.Service}}
-	return c.job(ctx, unit.DoorSocket(name), "StartTransientUnit", unit.DoorSocket(name), "fail", d.Socket, service)
+	return c.transient(ctx, unit.DoorSocket(name), d.Socket, service)
 }
 
 // SetSlice gives a slice its limits, and makes it where it is not.
 func (c *Conn) SetSlice(ctx context.Context, s unit.Slice) error {
-	err := c.job(ctx, s.Name, "StartTransientUnit", s.Name, "fail", s.Limits, []aux{})
+	err := c.transient(ctx, s.Name, s.Limits, []aux{})
 	if IsLoaded(err) {
 		err = c.SetProperties(ctx, s.Name, s.Limits)
 	}

@@ -92,6 +92,9 @@ func run() error {
 	if kind != "system" {
 		s.Notify = filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "systemd/notify")
 	}
+	sd.OnUnknown = func(property string) {
+		s.Log.Warn("this systemd does not know a property; cells run without it", "property", property, "systemd", sd.Version())
+	}
 	if err := bus.Serve(ctx, front, s, version); err != nil {
 		return err
 	}
