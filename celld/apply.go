@@ -21,8 +21,8 @@ import (
 
 // Apply makes the tree at dir run, reporting each step as it ends. After a failed step it goes on with what does not
 // depend on it; the steps carry the errors.
-func (s *Server) Apply(ctx context.Context, dir string, asleep bool, report func(api.Step)) ([]api.Step, error) {
-	f, err := s.load(dir)
+func (s *Server) Apply(ctx context.Context, dir string, owner int, asleep bool, report func(api.Step)) ([]api.Step, error) {
+	f, err := s.load(dir, owner)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func (s *Server) Apply(ctx context.Context, dir string, asleep bool, report func
 		return nil, err
 	}
 	_, before := s.Store.Roots()[root]
-	if err := s.Store.Update(func(r map[string]store.Root) { r[root] = store.Root{Dir: f.tree.Root.Manifest.Dir} }); err != nil {
+	if err := s.Store.Update(func(r map[string]store.Root) { r[root] = store.Root{Dir: f.tree.Root.Manifest.Dir, Owner: owner} }); err != nil {
 		return nil, err
 	}
 	out := s.run(ctx, f, steps, asleep, report)
@@ -54,7 +54,7 @@ func (s *Server) Start(ctx context.Context, name string, report func(api.Step)) 
 		return nil, err
 	}
 	defer s.lock(root)()
-	f, err := s.load(r.Dir)
+	f, err := s.load(r.Dir, r.Owner)
 	if err != nil {
 		return nil, err
 	}
@@ -284,7 +284,7 @@ func (s *Server) Stop(ctx context.Context, name string, forget bool) error {
 		}
 	}
 	if len(names) == 0 && name != root {
-		if f, err := s.load(r.Dir); err == nil && !slices.ContainsFunc(f.order, in) {
+		if f, err := s.load(r.Dir, r.Owner); err == nil && !slices.ContainsFunc(f.order, in) {
 			return failure(api.ErrNotFound, "%s has no cell %q", root, name)
 		}
 	}
@@ -302,7 +302,7 @@ func (s *Server) Stop(ctx context.Context, name string, forget bool) error {
 	}); err != nil {
 		return err
 	}
-	slices.SortFunc(names, s.stopOrder(r.Dir))
+	slices.SortFunc(names, s.stopOrder(r))
 	for _, n := range names {
 		if err := s.close(ctx, n); err != nil {
 			return err
@@ -323,9 +323,9 @@ func (s *Server) Stop(ctx context.Context, name string, forget bool) error {
 }
 
 // stopOrder is the reverse of the order of starting; what is not in the tree any more goes first.
-func (s *Server) stopOrder(dir string) func(a, b string) int {
+func (s *Server) stopOrder(r store.Root) func(a, b string) int {
 	at := map[string]int{}
-	if f, err := s.load(dir); err == nil {
+	if f, err := s.load(r.Dir, r.Owner); err == nil {
 		for i, n := range f.order {
 			at[n] = i + 1
 		}

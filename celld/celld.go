@@ -71,45 +71,54 @@ func (s *Server) lock(root string) (unlock func()) {
 	return m.Unlock
 }
 
-func (s *Server) place(dir string) (unit.Place, error) {
+// place describes where a cell in dir runs; under the machine's manager it runs as uid, who has to own it.
+func (s *Server) place(dir string, uid int) (unit.Place, error) {
 	at := unit.Place{SocketDir: s.SocketDir, User: s.User, Helper: s.Helper, Notify: s.Notify, Proxy: "/lib/systemd/systemd-socket-proxyd"}
 	st, err := os.Stat(dir)
 	if err != nil {
 		return at, failure(api.ErrNotFound, "%v", err)
 	}
-	if uid, _ := owner(st); s.System && uid != 0 {
-		u, err := user.LookupId(strconv.Itoa(uid))
-		if err != nil {
-			return at, failure(api.ErrInvalid, "%s: its owner has no account: %v", dir, err)
-		}
-		at.Owner = u.Username
+	if !s.System {
+		return at, nil
 	}
-	return at, nil
+	if now, _ := owner(st); now != uid {
+		return at, failure(api.ErrDenied, "%s belongs to user %d and not to user %d, as whom it should run", dir, now, uid)
+	}
+	if err := safePath(dir, uid); err != nil || uid == 0 {
+		return at, err
+	}
+	u, err := user.LookupId(strconv.Itoa(uid))
+	if err != nil {
+		return at, failure(api.ErrInvalid, "%s: its owner has no account: %v", dir, err)
+	}
+	at.Owner = u.Username
+	at.Home, err = homeOf(dir)
+	return at, err
 }
 
 // forest is a tree with the units it becomes.
 type forest struct {
 	tree  *manifest.Tree
+	owner int
 	pairs map[string]unit.Pair // by instance
 	order []string             // instances in the order of starting
 }
 
-func (s *Server) load(dir string) (*forest, error) {
-	tree, errs := manifest.LoadTree(dir)
+// load reads the tree at dir, which under the machine's manager has to belong to uid as a whole: a tree may not borrow
+// the rights of another user's directory that it links to.
+func (s *Server) load(dir string, uid int) (*forest, error) {
+	tree, errs := s.loadTree(dir, uid)
 	if len(errs) > 0 {
 		return nil, failure(api.ErrInvalid, "%v", errs)
 	}
-	at, err := s.place(tree.Root.Manifest.Dir)
-	if err != nil {
-		return nil, err
-	}
-	f := &forest{tree: tree, pairs: map[string]unit.Pair{}}
+	f := &forest{tree: tree, owner: uid, pairs: map[string]unit.Pair{}}
 	for _, n := range tree.Nodes {
-		// A tree may not borrow the rights of another user's directory that it links to.
-		if other, err := s.place(n.Manifest.Dir); err != nil {
+		at, err := s.place(n.Manifest.Dir, uid)
+		if err == nil && at.Owner != "" {
+			err = mayPublish(n.Manifest)
+		}
+		if err != nil {
 			return nil, err
-		} else if other.Owner != at.Owner {
-			return nil, failure(api.ErrDenied, "%s: %s belongs to another user than %s", n.Name, n.Manifest.Dir, tree.Root.Manifest.Dir)
 		}
 		for _, p := range unit.Pairs(n, at) {
 			f.pairs[p.Name] = p
@@ -164,8 +173,8 @@ func (s *Server) seen(ctx context.Context, want func(string) bool, read func(con
 }
 
 // Plan says what Apply would do; changed are cells that a build would replace.
-func (s *Server) Plan(ctx context.Context, dir string, changed []string) ([]api.Step, error) {
-	f, err := s.load(dir)
+func (s *Server) Plan(ctx context.Context, dir string, owner int, changed []string) ([]api.Step, error) {
+	f, err := s.load(dir, owner)
 	if err != nil {
 		return nil, err
 	}
@@ -182,12 +191,16 @@ func (s *Server) Plan(ctx context.Context, dir string, changed []string) ([]api.
 
 func (s *Server) plan(ctx context.Context, f *forest, changed []string, asleep bool) ([]reconcile.Step, error) {
 	root := f.tree.Root
-	if r, ok := s.Store.Roots()[root.Name]; ok && r.Dir != root.Manifest.Dir {
+	r, ok := s.Store.Roots()[root.Name]
+	if ok && s.System && r.Owner != f.owner {
+		return nil, failure(api.ErrExists, "%s is the name of another user's cell, in %s; choose another", root.Name, r.Dir)
+	}
+	if ok && r.Dir != root.Manifest.Dir {
 		if _, err := os.Stat(filepath.Join(r.Dir, manifest.File)); err == nil {
 			return nil, failure(api.ErrExists, "%s is already wanted from %s", root.Name, r.Dir)
 		}
 	}
-	if err := s.partOfAnother(root); err != nil {
+	if err := s.partOfAnother(root, f.owner); err != nil {
 		return nil, err
 	}
 	states, err := s.seen(ctx, below(root.Name), s.Systemd.Definition)
@@ -224,7 +237,7 @@ func (s *Server) plan(ctx context.Context, f *forest, changed []string, asleep b
 }
 
 // partOfAnother refuses a tree that overlaps with another wanted one: two cells cannot share a directory.
-func (s *Server) partOfAnother(root *manifest.Node) error {
+func (s *Server) partOfAnother(root *manifest.Node, uid int) error {
 	inside := func(dir, of string) bool { return strings.HasPrefix(dir, of+string(filepath.Separator)) }
 	for name, r := range s.Store.Roots() {
 		if name == root.Name || !inside(root.Manifest.Dir, r.Dir) && !inside(r.Dir, root.Manifest.Dir) && r.Dir != root.Manifest.Dir {
@@ -234,7 +247,10 @@ func (s *Server) partOfAnother(root *manifest.Node) error {
 		if !inside(inner, outer) {
 			outer, inner = inner, outer
 		}
-		tree, errs := manifest.LoadTree(outer)
+		if outer == r.Dir {
+			uid = r.Owner
+		}
+		tree, errs := s.loadTree(outer, uid)
 		if len(errs) > 0 {
 			continue
 		}

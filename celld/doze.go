@@ -19,7 +19,7 @@ func (s *Server) doze(ctx context.Context, name string) {
 	if err != nil {
 		return
 	}
-	f, err := s.load(r.Dir)
+	f, err := s.load(r.Dir, r.Owner)
 	if err != nil {
 		return
 	}

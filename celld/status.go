@@ -111,7 +111,7 @@ func (s *Server) List(ctx context.Context, name string) ([]api.Cell, error) {
 	out := []api.Cell{}
 	listed := map[string]bool{}
 	for root, r := range s.Store.Roots() {
-		tree, errs := manifest.LoadTree(r.Dir)
+		tree, errs := s.loadTree(r.Dir, r.Owner)
 		if len(errs) > 0 {
 			if states[root] == nil && want(root) {
 				c := describe(root, r.Dir, nil, health{})

@@ -168,7 +168,7 @@ func (s *Server) Restore(ctx context.Context) {
 
 func (s *Server) restore(ctx context.Context, root string, r store.Root) error {
 	defer s.lock(root)()
-	f, err := s.load(r.Dir)
+	f, err := s.load(r.Dir, r.Owner)
 	if err != nil {
 		return err
 	}

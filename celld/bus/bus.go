@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -63,40 +62,6 @@ func denied(format string, args ...any) *dbus.Error {
 	return dbus.NewError(api.ErrDenied, []any{fmt.Sprintf(format, args...)})
 }
 
-// mayUse lets root, celld's own user and the owner of a directory act on what lives in it.
-func (m *manager) mayUse(sender dbus.Sender, dir string) *dbus.Error {
-	var uid uint32
-	err := m.conn.BusObject().CallWithContext(m.ctx, "org.freedesktop.DBus.GetConnectionUnixUser", 0, string(sender)).Store(&uid)
-	if err != nil {
-		return denied("who asks cannot be told: %v", err)
-	}
-	if uid == 0 || int(uid) == os.Geteuid() {
-		return nil
-	}
-	st, err := os.Stat(dir)
-	if err != nil {
-		return denied("%v", err)
-	}
-	if st.Sys().(*syscall.Stat_t).Uid != uid {
-		return denied("%s belongs to another user", dir)
-	}
-	return nil
-}
-
-// mayUseCell is mayUse for a cell by name.
-func (m *manager) mayUseCell(sender dbus.Sender, name string) *dbus.Error {
-	cells, err := m.srv.List(m.ctx, name)
-	if err != nil {
-		return fail(err)
-	}
-	for _, c := range cells {
-		if err := m.mayUse(sender, c.Dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // caller ends with the connection of sender, so that Ctrl-C in a client ends its work here.
 func (m *manager) caller(sender dbus.Sender) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(m.ctx)
@@ -135,17 +100,18 @@ func cleanDir(dir string) (string, *dbus.Error) {
 	return dir, nil
 }
 
-func (m *manager) Apply(sender dbus.Sender, dir string, asleep bool) ([]api.Step, *dbus.Error) {
+func (m *manager) Apply(msg dbus.Message, sender dbus.Sender, dir string, asleep bool) ([]api.Step, *dbus.Error) {
 	dir, derr := cleanDir(dir)
 	if derr != nil {
 		return nil, derr
 	}
-	if derr := m.mayUse(sender, dir); derr != nil {
-		return nil, derr
-	}
 	ctx, cancel := m.caller(sender)
 	defer cancel()
-	steps, err := m.srv.Apply(ctx, dir, asleep, func(s api.Step) { m.tell(sender, s) })
+	owner, derr := m.mayUse(ctx, msg, dir)
+	if derr != nil {
+		return nil, derr
+	}
+	steps, err := m.srv.Apply(ctx, dir, owner, asleep, func(s api.Step) { m.tell(sender, s) })
 	return steps, fail(err)
 }
 
@@ -165,38 +131,39 @@ func (m *manager) tell(sender dbus.Sender, s api.Step) {
 	m.conn.Send(msg, nil)
 }
 
-func (m *manager) Plan(sender dbus.Sender, dir string, changed []string) ([]api.Step, *dbus.Error) {
+func (m *manager) Plan(msg dbus.Message, dir string, changed []string) ([]api.Step, *dbus.Error) {
 	dir, derr := cleanDir(dir)
 	if derr != nil {
 		return nil, derr
 	}
-	if derr := m.mayUse(sender, dir); derr != nil {
+	owner, derr := m.mayUse(m.ctx, msg, dir)
+	if derr != nil {
 		return nil, derr
 	}
-	steps, err := m.srv.Plan(m.ctx, dir, changed)
+	steps, err := m.srv.Plan(m.ctx, dir, owner, changed)
 	return steps, fail(err)
 }
 
-func (m *manager) Start(sender dbus.Sender, name string) ([]api.Step, *dbus.Error) {
-	if err := m.mayUseCell(sender, name); err != nil {
-		return nil, err
-	}
+func (m *manager) Start(msg dbus.Message, sender dbus.Sender, name string) ([]api.Step, *dbus.Error) {
 	ctx, cancel := m.caller(sender)
 	defer cancel()
+	if err := m.mayUseCell(ctx, msg, name); err != nil {
+		return nil, err
+	}
 	steps, err := m.srv.Start(ctx, name, func(s api.Step) { m.tell(sender, s) })
 	return steps, fail(err)
 }
 
-func (m *manager) Stop(sender dbus.Sender, name string) *dbus.Error {
-	return m.stop(sender, name, false)
+func (m *manager) Stop(msg dbus.Message, name string) *dbus.Error {
+	return m.stop(msg, name, false)
 }
 
-func (m *manager) Forget(sender dbus.Sender, name string) *dbus.Error {
-	return m.stop(sender, name, true)
+func (m *manager) Forget(msg dbus.Message, name string) *dbus.Error {
+	return m.stop(msg, name, true)
 }
 
-func (m *manager) stop(sender dbus.Sender, name string, forget bool) *dbus.Error {
-	if err := m.mayUseCell(sender, name); err != nil {
+func (m *manager) stop(msg dbus.Message, name string, forget bool) *dbus.Error {
+	if err := m.mayUseCell(m.ctx, msg, name); err != nil {
 		return err
 	}
 	return fail(m.srv.Stop(m.ctx, name, forget))
@@ -220,8 +187,8 @@ func (m *manager) List(name string) ([]map[string]dbus.Variant, *dbus.Error) {
 	return out, nil
 }
 
-func (m *manager) Connect(sender dbus.Sender, name string) (dbus.UnixFD, *dbus.Error) {
-	if err := m.mayUseCell(sender, name); err != nil {
+func (m *manager) Connect(msg dbus.Message, name string) (dbus.UnixFD, *dbus.Error) {
+	if err := m.mayUseCell(m.ctx, msg, name); err != nil {
 		return 0, err
 	}
 	f, err := m.srv.Connect(m.ctx, name)

@@ -16,6 +16,7 @@ import (
 // Root is one wanted tree.
 type Root struct {
 	Dir     string   `json:"dir"`
+	Owner   int      `json:"owner,omitempty"`   // user on whose behalf the machine's manager runs it
 	Stopped []string `json:"stopped,omitempty"` // cells that were stopped by hand
 }
 

@@ -25,15 +25,27 @@ type Rule struct{ What, Requested, Property string }
 // membrane is the sandbox of an own user's cell: it sees the system read-only, its own directory read-only with data/,
 // cache/ and log/ writable, no other home, no other cell's socket and, unless it asked for it, no network.
 func membrane(m *manifest.Manifest, at Place) []Property {
-	writable := []bind{}
+	writable, unlocked := []bind{}, []string{}
+	readable := []bind{}
 	for _, d := range []string{"data", "cache", "log"} {
 		p := filepath.Join(m.Dir, d)
-		writable = append(writable, bind{p, p, true, 0})
+		if at.Owner == "" {
+			writable = append(writable, bind{p, p, true, 0})
+		} else {
+			// PID 1 binds with the rights of root: a link in place of data/ would open what another's closed directory
+			// holds. Making what is in place writable opens nothing.
+			unlocked = append(unlocked, "-"+p)
+		}
+	}
+	switch {
+	case at.Owner == "":
+		readable = append(readable, bind{m.Dir, m.Dir, false, 0})
+	case at.Home != "":
+		readable = append(readable, bind{at.Home, at.Home, false, 0})
 	}
 	if at.Notify != "" {
 		writable = append(writable, bind{at.Notify, at.Notify, true, 0})
 	}
-	readable := []bind{{m.Dir, m.Dir, false, 0}}
 	if m.Port > 0 {
 		readable = append(readable, bind{at.Helper, at.Helper, false, 0})
 	}
@@ -43,8 +55,6 @@ func membrane(m *manifest.Manifest, at Place) []Property {
 		prop("ProtectHome", "tmpfs"),
 		prop("PrivateTmp", true),
 		prop("PrivateDevices", true),
-		prop("BindReadOnlyPaths", readable),
-		prop("BindPaths", writable),
 		prop("TemporaryFileSystem", []tmpfs{{at.SocketDir, "ro"}}),
 		prop("CapabilityBoundingSet", uint64(0)),
 		prop("ProtectKernelTunables", true),
@@ -56,6 +66,13 @@ func membrane(m *manifest.Manifest, at Place) []Property {
 		prop("SystemCallFilter", filter{true, []string{"@system-service"}}),
 		prop("SystemCallErrorNumber", int32(1)), // EPERM
 	}
+	// Both properties fill one list, and an empty value empties it.
+	if len(readable) > 0 {
+		props = append(props, prop("BindReadOnlyPaths", readable))
+	}
+	if len(writable) > 0 {
+		props = append(props, prop("BindPaths", writable))
+	}
 	if !m.Net.Internet {
 		props = append(props, prop("PrivateNetwork", true))
 	}
@@ -64,7 +81,7 @@ func membrane(m *manifest.Manifest, at Place) []Property {
 		props = append(props, prop("PrivateUsers", true))
 	}
 	if at.Owner != "" {
-		props = append(props, prop("User", at.Owner))
+		props = append(props, prop("User", at.Owner), prop("ReadWritePaths", unlocked))
 	}
 	return props
 }

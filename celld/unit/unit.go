@@ -29,6 +29,7 @@ type Place struct {
 	SocketDir string // directory of the cells' sockets, owned by the manager's user
 	User      bool   // an ordinary user's manager: sandboxing needs PrivateUsers there
 	Owner     string // user that cells run as; empty: the manager's own
+	Home      string // directory of the owner that the sandbox would hide and that holds the cell, or empty
 	Notify    string // path of the manager's notification socket where the sandbox would hide it, or empty
 	Helper    string // path of celld, which waits for ports inside of sandboxes
 	Proxy     string // path of systemd-socket-proxyd

@@ -1,0 +1,125 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/cell-network/cell/sdk/api"
+)
+
+// Actions of polkit; units/system/network.cell.policy says who may by default.
+const (
+	runOwn       = "network.cell.run-own"
+	manageOthers = "network.cell.manage-others"
+)
+
+// mayUse decides whether the caller may run what lies in dir, and returns as whom that runs: whoever owned dir when the
+// caller was let in, whatever dir becomes a moment later.
+func (m *manager) mayUse(ctx context.Context, msg dbus.Message, dir string) (owner int, derr *dbus.Error) {
+	uid, derr := m.uid(ctx, msg)
+	if derr != nil {
+		return 0, derr
+	}
+	owner, err := m.srv.OwnerOf(dir, uid)
+	if err != nil {
+		return 0, fail(err)
+	}
+	return owner, m.may(ctx, msg, uid, owner, dir)
+}
+
+// mayUseCell decides whether the caller may act on a cell that is known.
+func (m *manager) mayUseCell(ctx context.Context, msg dbus.Message, name string) *dbus.Error {
+	uid, derr := m.uid(ctx, msg)
+	if derr != nil {
+		return derr
+	}
+	owner, err := m.srv.OwnerOfCell(name)
+	if err != nil {
+		return fail(err)
+	}
+	return m.may(ctx, msg, uid, owner, name)
+}
+
+func sender(msg dbus.Message) string {
+	s, _ := msg.Headers[dbus.FieldSender].Value().(string)
+	return s
+}
+
+func (m *manager) uid(ctx context.Context, msg dbus.Message) (int, *dbus.Error) {
+	var uid uint32
+	err := m.conn.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.GetConnectionUnixUser", 0, sender(msg)).Store(&uid)
+	if err != nil {
+		return 0, denied("who asks cannot be told: %v", err)
+	}
+	return int(uid), nil
+}
+
+// may lets root and celld's own user do everything. Others exist on the system bus alone, where polkit decides; where it
+// is not installed they may act on what is theirs.
+func (m *manager) may(ctx context.Context, msg dbus.Message, uid, owner int, what string) *dbus.Error {
+	if uid == 0 || uid == os.Geteuid() {
+		return nil
+	}
+	if !m.srv.System {
+		return denied("%s belongs to user %s", what, userName(os.Geteuid()))
+	}
+	action := runOwn
+	if uid != owner {
+		action = manageOthers
+	}
+	ok, err := m.authorized(ctx, msg, action, what)
+	switch {
+	case err != nil && !notThere(err):
+		return denied("polkit was asked about %s and did not answer: %s", action, api.ErrorText(err))
+	case err == nil && ok, err != nil && uid == owner:
+		return nil
+	case uid == owner:
+		return denied("%s may not run cells here (polkit: %s)", userName(uid), action)
+	}
+	return denied("%s belongs to %s; %s may not manage it (polkit: %s)", what, userName(owner), userName(uid), action)
+}
+
+type subject struct {
+	Kind    string
+	Details map[string]dbus.Variant
+}
+
+// authorized asks polkit. A person is asked for a password only where the caller said that one is there.
+func (m *manager) authorized(ctx context.Context, msg dbus.Message, action, what string) (bool, error) {
+	who := subject{"system-bus-name", map[string]dbus.Variant{"name": dbus.MakeVariant(sender(msg))}}
+	var flags uint32
+	if msg.Flags&dbus.FlagAllowInteractiveAuthorization != 0 {
+		flags = 1 // AllowUserInteraction
+	}
+	var answer struct {
+		Authorized, Challenge bool
+		Details               map[string]string
+	}
+	err := m.conn.Object("org.freedesktop.PolicyKit1", "/org/freedesktop/PolicyKit1/Authority").CallWithContext(ctx,
+		"org.freedesktop.PolicyKit1.Authority.CheckAuthorization", 0, who, action, map[string]string{"cell": what}, flags, "").Store(&answer)
+	return answer.Authorized, err
+}
+
+// notThere tells that polkit, or Cell's policy for it, is not installed. A polkit that is installed and fails is no such
+// case: an administrator's rule must not end with the daemon that knows it.
+func notThere(err error) bool {
+	var e dbus.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	return e.Name == "org.freedesktop.DBus.Error.ServiceUnknown" ||
+		e.Name == "org.freedesktop.PolicyKit1.Error.Failed" && strings.Contains(e.Error(), "is not registered")
+}
+
+func userName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(uid)
+}

@@ -1,0 +1,147 @@
+package unit
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cell-network/cell/sdk/manifest"
+)
+
+// tree reads a tree of two cells; child is the child's cell.toml.
+func tree(t *testing.T, child string) *manifest.Tree {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "shop")
+	for name, text := range map[string]string{
+		"cell.toml":           "[cells]\nweb-front = { replicas = 3 }",
+		"web-front/cell.toml": child,
+	} {
+		p := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr, errs := manifest.LoadTree(dir)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	return tr
+}
+
+func TestNames(t *testing.T) {
+	pairs := Pairs(tree(t, "").Find("shop.web-front"), Place{SocketDir: "/run/cell"})
+	if len(pairs) != 3 || pairs[0].Name != "shop.web-front" || pairs[2].Name != "shop.web-front:3" {
+		t.Fatalf("%v", pairs)
+	}
+	if s := pairs[1].Slices; len(s) != 2 || s[0].Name != "cell-shop.slice" || s[1].Name != `cell-shop-web\x2dfront.slice` {
+		t.Errorf("slices %v", s)
+	}
+	name := pairs[2].Name
+	for _, u := range All(name) {
+		if got, ok := NameOf(u); !ok || got != name {
+			t.Errorf("NameOf(%q) = %q, %v", u, got, ok)
+		}
+	}
+	for _, u := range []string{"cell@x.slice", "dbus.service", "cell-shop.slice", "cell-program@x.socket.d"} {
+		if got, ok := NameOf(u); ok {
+			t.Errorf("NameOf(%q) = %q", u, got)
+		}
+	}
+	if Base(name) != "shop.web-front" {
+		t.Error(Base(name))
+	}
+	long := strings.Repeat("a.very-long-name.", 12)
+	if p := SocketPath("/run/user/1000/cell", long+"x") + ".bridge"; len(p) > 107 || p == SocketPath("/run/user/1000/cell", long+"y")+".bridge" {
+		t.Errorf("socket path %s has %d bytes", p, len(p))
+	}
+}
+
+func one(t *testing.T, child string) Pair {
+	t.Helper()
+	tr := tree(t, child)
+	n := tr.Find("shop.web-front")
+	n.Manifest.Dir = "/shop/web" // the same for every tree of the test
+	return Pairs(n, Place{SocketDir: "/run/cell", Helper: "/celld", Proxy: "/proxyd"})[0]
+}
+
+// What changes the definition needs an exchange of pairs; limits and the version do not.
+func TestHash(t *testing.T) {
+	base := one(t, "")
+	for text, same := range map[string]bool{
+		"[resources]\nmemory = \"1M\"\ntasks = 3\ncpu = 1": true, "[cell]\nversion = \"9.9.9\"": true,
+		"[cell]\nenv = { A = \"1\" }": false, "[cell]\nexec = [\"bin/web-front\", \"-v\"]": false,
+		"[net]\ninternet = true": false, "[life]\nstop_within = \"1s\"": false, "[life]\nidle_timeout = \"1s\"": false,
+	} {
+		if got := one(t, text).Hash == base.Hash; got != same {
+			t.Errorf("%q: same definition is %v, want %v", text, got, same)
+		}
+	}
+	if DefinitionOf([]string{"A=1", "CELL_DEFINITION=" + base.Hash}) != base.Hash {
+		t.Error("the hash is not found in the environment")
+	}
+}
+
+func value(props []Property, name string) any {
+	for _, p := range props {
+		if p.Name == name {
+			return p.Value.Value()
+		}
+	}
+	return nil
+}
+
+func TestLimits(t *testing.T) {
+	p := one(t, "[resources]\nmemory = \"64M\"\ntasks = 10\ncpu = 0.5\nio = { read = \"1M\" }")
+	slice := p.Slices[1].Limits
+	for name, want := range map[string][2]uint64{"MemoryMax": {64 << 20, 3 * 64 << 20}, "MemorySwapMax": {0, 0}, "TasksMax": {10, 30}, "CPUQuotaPerSecUSec": {500_000, 1_500_000}} {
+		if got := value(p.Limits, name); got != want[0] {
+			t.Errorf("%s of the process: %v", name, got)
+		}
+		if got := value(slice, name); got != want[1] {
+			t.Errorf("%s of the slice: %v", name, got)
+		}
+	}
+	if got := value(one(t, "").Limits, "MemoryMax"); got != infinity {
+		t.Errorf("no limit is %v: setting it in place would not take an old one away", got)
+	}
+}
+
+func TestProxyAndDoor(t *testing.T) {
+	p := one(t, "[cell]\nspeaks = \"http\"\nport = 3000\n[life]\nidle_timeout = \"90s\"\n[net]\npublish = [\"0.0.0.0:80\"]")
+	if p.Program == nil || p.Door == nil {
+		t.Fatalf("%+v", p)
+	}
+	run := value(p.Service, "ExecStart").([]execCommand)[0]
+	if got := strings.Join(run.Args, " "); got != "/proxyd --exit-idle-time=90s 127.0.0.1:3000" {
+		t.Error(got)
+	}
+	b := p.Renamed(p.Name+BridgeSuffix, "/run/cell/b.sock")
+	if got := value(b.Service, "BindsTo").([]string)[0]; got != "cell-program@shop.web-front:bridge.service" {
+		t.Errorf("the bridge's proxy is bound to %s", got)
+	}
+	if got := value(b.Socket, "Listen").([]listener)[0].Address; got != "/run/cell/b.sock" {
+		t.Error(got)
+	}
+	if got := value(p.Socket, "Listen").([]listener)[0].Address; got != "/run/cell/shop.web-front.sock" {
+		t.Errorf("Renamed changed its origin: %s", got)
+	}
+	if Pairs(tree(t, "[cell]\nspeaks = \"http\"\n[net]\npublish = [\"0.0.0.0:80\"]").Find("shop.web-front"), Place{})[1].Door != nil {
+		t.Error("two replicas cannot open one address")
+	}
+}
+
+// A program in bin/ runs by the link that an upgrade switches, any other in place.
+func TestProgram(t *testing.T) {
+	for exec, want := range map[string]string{
+		`["bin/web"]`: "/shop/web/run/exec/web", `["./bin/../bin/web"]`: "/shop/web/run/exec/web", `["tools/web"]`: "/shop/web/tools/web",
+		`["/opt/web"]`: "/opt/web", `["sh"]`: "/usr/bin/sh",
+	} {
+		if got := Program(one(t, "[cell]\nexec = "+exec).Manifest); got != want {
+			t.Errorf("%s runs %s, want %s", exec, got, want)
+		}
+	}
+}
