@@ -39,6 +39,9 @@ func manager(ctx context.Context) (api.Manager, error) {
 
 // watched runs call and prints each step as celld tells of it. It turns steps that failed into one error.
 func watched(c *cobra.Command, m api.Manager, call func() ([]api.Step, error)) ([]api.Step, error) {
+	w := newProgress(c.ErrOrStderr())
+	defer w.close()
+	w.start("waiting for celld")
 	signals := make(chan *dbus.Signal, 1024)
 	m.Conn.Signal(signals)
 	told := make(chan map[string]bool, 1)
@@ -51,7 +54,7 @@ func watched(c *cobra.Command, m api.Manager, call func() ([]api.Step, error)) (
 			var st api.Step
 			if dbus.Store(s.Body, &st.Verb, &st.Cell, &st.Reason, &st.Error, &st.Millis) == nil {
 				seen[st.Verb+st.Cell] = true
-				printStep(c.ErrOrStderr(), st)
+				printStep(w, st)
 			}
 		}
 		told <- seen
@@ -66,7 +69,7 @@ func watched(c *cobra.Command, m api.Manager, call func() ([]api.Step, error)) (
 	failed := &codeError{code: exitNotReady}
 	for _, st := range steps {
 		if !seen[st.Verb+st.Cell] {
-			printStep(c.ErrOrStderr(), st)
+			printStep(w, st)
 		}
 		if st.Error != "" {
 			failed.text += st.Cell + ": " + st.Error + "\n"
@@ -90,4 +93,26 @@ func printStep(w io.Writer, s api.Step) {
 	case s.Verb != "keep":
 		fmt.Fprintf(w, "  %-8s%-22s %-9s cell@%s.service   %s\n", s.Verb, s.Cell, fmt.Sprint(s.Millis, "ms"), s.Cell, s.Reason)
 	}
+}
+
+// cellNames completes the names of known cells. It asks a manager that runs and brings up none.
+func cellNames(c *cobra.Command, words []string, _ string) ([]string, cobra.ShellCompDirective) {
+	h, err := host.Find(c.Context(), "")
+	if err != nil || len(words) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	conn, err := h.Dial(c.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer conn.Close()
+	cells, err := api.Manager{Conn: conn}.List(c.Context(), "")
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names := make([]string, len(cells))
+	for i, x := range cells {
+		names[i] = x.Name + "\t" + x.State
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }

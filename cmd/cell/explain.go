@@ -15,7 +15,7 @@ import (
 func newExplain() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "explain NAME", Short: "Show a cell's effective manifest, units, limits and sandbox", Args: args(1, 1, "one name"),
+		Use: "explain NAME", ValidArgsFunction: cellNames, Short: "Show a cell's effective manifest, units, limits and sandbox", Args: args(1, 1, "one name"),
 		Long: `Show a cell's manifest with every default filled in, the units it becomes, and for each limit
 and rule of the sandbox what was requested and whether it holds on this machine.`,
 		RunE: func(c *cobra.Command, words []string) error {

@@ -10,7 +10,7 @@ func newLogs() *cobra.Command {
 	var follow bool
 	var lines int
 	c := &cobra.Command{
-		Use: "logs NAME", Short: "Show the journal of a cell", Args: args(1, 1, "one name"),
+		Use: "logs NAME", ValidArgsFunction: cellNames, Short: "Show the journal of a cell", Args: args(1, 1, "one name"),
 		Long:    "Show what a cell and systemd wrote about it. Further ways to select and print: cell journalctl.",
 		Example: "  cell logs -f calculator\n  cell journalctl -u cell@calculator -o json",
 		RunE: func(c *cobra.Command, words []string) error {

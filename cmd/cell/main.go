@@ -36,6 +36,13 @@ A cell is a directory with a cell.toml. "cell mitosis DIR" builds the tree of ce
 rooted there and runs it as cell@NAME.service and cell@NAME.socket.`,
 		SilenceErrors: true, SilenceUsage: true, DisableAutoGenTag: true,
 	}
+	c.PersistentFlags().Bool("user", false, "use the user's own manager where the machine has Cell installed, too")
+	c.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if user, err := c.Flags().GetBool("user"); err == nil && user {
+			return os.Setenv("CELL_MANAGER", string(host.User))
+		}
+		return nil
+	}
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &codeError{exitUsage, err.Error(), []string{c.CommandPath() + " --help"}}
 	})

@@ -159,7 +159,9 @@ func lockTree(ctx context.Context, w io.Writer, dir string) (unlock func(), err 
 
 // buildTree builds all cells, as many at once as there are processors, and reports every failure. A cell's build waits
 // for those of its children and needs, which may generate what it imports.
-func buildTree(ctx context.Context, w io.Writer, tree *manifest.Tree) error {
+func buildTree(ctx context.Context, out io.Writer, tree *manifest.Tree) error {
+	w := newProgress(out)
+	defer w.close()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var failed codeError
@@ -183,7 +185,9 @@ func buildTree(ctx context.Context, w io.Writer, tree *manifest.Tree) error {
 				return
 			}
 			begin := time.Now()
+			w.start("build " + n.Name)
 			built, output, err := build(ctx, n)
+			w.end("build " + n.Name)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {

@@ -13,7 +13,7 @@ import (
 
 func newStart() *cobra.Command {
 	return &cobra.Command{
-		Use: "start NAME", Short: "Start a stopped cell and its subtree", Args: args(1, 1, "one name"),
+		Use: "start NAME", ValidArgsFunction: cellNames, Short: "Start a stopped cell and its subtree", Args: args(1, 1, "one name"),
 		Long: "Start a stopped cell and its subtree, and wait until they are ready.\n\nEXIT STATUS\n  3 when a cell did not become ready.",
 		RunE: func(c *cobra.Command, words []string) error {
 			m, err := manager(c.Context())
@@ -28,7 +28,7 @@ func newStart() *cobra.Command {
 
 func newStop() *cobra.Command {
 	return &cobra.Command{
-		Use: "stop NAME", Short: "Stop a cell and its subtree", Args: args(1, 1, "one name"),
+		Use: "stop NAME", ValidArgsFunction: cellNames, Short: "Stop a cell and its subtree", Args: args(1, 1, "one name"),
 		Long: "Stop a cell and its subtree: running calls finish, then the socket is closed. It stays stopped over a reboot, until cell start or cell mitosis.",
 		RunE: func(c *cobra.Command, words []string) error {
 			m, err := manager(c.Context())
@@ -42,7 +42,7 @@ func newStop() *cobra.Command {
 
 func newApoptosis() *cobra.Command {
 	return &cobra.Command{
-		Use: "apoptosis NAME", Short: "Stop a cell and remove what was built of it", Args: args(1, 1, "one name"),
+		Use: "apoptosis NAME", ValidArgsFunction: cellNames, Short: "Stop a cell and remove what was built of it", Args: args(1, 1, "one name"),
 		Long: `Stop a cell and its subtree, forget it, and remove what was made of it: run/, cache/ and, where
 a build can make it again, bin/. Its source and its data/ stay.`,
 		RunE: func(c *cobra.Command, words []string) error {

@@ -16,7 +16,7 @@ import (
 func newStatus() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "status [NAME]", Short: "Show a cell and its subtree, or all cells", Args: args(0, 1, "at most one name"),
+		Use: "status [NAME]", ValidArgsFunction: cellNames, Short: "Show a cell and its subtree, or all cells", Args: args(0, 1, "at most one name"),
 		Long:    "Show a cell and its subtree, or all cells.\n\nEXIT STATUS\n  3 when a cell has failed, 4 when there is no such cell.",
 		Example: "  cell status\n  cell status shop\n  cell status shop.gateway --json",
 		RunE: func(c *cobra.Command, words []string) error {

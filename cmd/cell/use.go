@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cell-network/cell/internal/host"
 	"github.com/cell-network/cell/sdk/api"
 	"github.com/cell-network/cell/sdk/genome"
 	"github.com/cell-network/cell/sdk/manifest"
@@ -20,7 +22,7 @@ import (
 
 func newUse() *cobra.Command {
 	return &cobra.Command{
-		Use: "use NAME [METHOD [ARGUMENT…]]", Short: "Call a method of a cell", DisableFlagParsing: true,
+		Use: "use NAME [METHOD [ARGUMENT…]]", ValidArgsFunction: cellNames, Short: "Call a method of a cell", DisableFlagParsing: true,
 		Long: `Call a method of a cell, which wakes if it sleeps. Arguments are given in order or as name=value; lists,
 maps and structs are written as JSON. Without a method the cell's methods are listed.
 
@@ -68,6 +70,10 @@ func parseUse(words []string) (*use, error) {
 			i = len(words)
 		case w == "--json":
 			u.json = true
+		case w == "--user":
+			if err := os.Setenv("CELL_MANAGER", string(host.User)); err != nil {
+				return nil, err
+			}
 		case w == "--help" || w == "-h":
 			u.help = true
 		case w == "--timeout" || hasValue:

@@ -27,6 +27,9 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == "wait-port" {
 		os.Exit(waitPort(os.Args[2]))
 	}
+	if len(os.Args) > 4 && os.Args[1] == "serve-port" {
+		os.Exit(servePort(os.Args[2], os.Args[3], os.Args[4:]))
+	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "celld:", err)
 		os.Exit(1)
