@@ -11,10 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-type (
-	testColor int8
-	testNames []string
-)
+type testColor int8
 
 func TestCodecRoundTrip(t *testing.T) {
 	at := time.Date(1815, 12, 10, 1, 2, 3, 4, time.UTC)
