@@ -33,8 +33,9 @@ func servePort(port, ready string, program []string) int {
 		}
 		c.Env = append(c.Env, e)
 	}
-	// systemd signals every process of the unit: the program ends by itself, and this one after it.
-	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	// systemd signals every process of the unit: the program ends by itself, and this one after it. The program would
+	// inherit an ignored signal, but not a caught one.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := c.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

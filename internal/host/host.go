@@ -131,7 +131,7 @@ func (h *Host) journalArgs(args []string) []string {
 			}
 		case strings.HasPrefix(a, "--unit="):
 			out, units = append(out, "--user-unit="+strings.TrimPrefix(a, "--unit=")), true
-		case strings.HasPrefix(a, "--user-unit"):
+		case strings.HasPrefix(a, "--user-unit"), strings.HasPrefix(a, "_SYSTEMD_USER_UNIT="):
 			out, units = append(out, a), true
 		case takesValue(a):
 			out = append(out, a)
