@@ -1,6 +1,7 @@
 # Every target installs what it needs from the distribution when run as root on Debian.
 GO ?= go
 PREFIX ?= /usr/local
+TOOL = $(GO) tool -modfile=tools.mod
 
 .PHONY: build demo test check install deps clean
 
@@ -15,14 +16,22 @@ test: deps build
 	$(GO) vet ./...
 	$(GO) test -timeout 20m ./...
 
-check: build
-	@out=$$(gofmt -l . ); test -z "$$out" || { echo "gofmt would change: $$out"; exit 1; }
+# Format, linters and tests. deadcode ends with 0 whatever it finds; Push and Put of the codec are for generated code.
+check: deps build
+	@out=$$($(TOOL) gofumpt -l . ); test -z "$$out" || { echo "gofumpt would change: $$out"; exit 1; }
 	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	@out=$$($(TOOL) deadcode -test ./... | grep -v 'sdk/wire/codec.go.*P[u][st]'); test -z "$$out" || { echo "$$out"; exit 1; }
 	$(GO) test -timeout 20m ./...
 
 # Missing Debian packages are installed only as root, and only when something is missing.
 deps:
 	@packaging/deps.sh
+
+# Honours DESTDIR and PREFIX; BUILT names where the programs are. Nothing is built that is there: root often has no Go.
+BUILT ?= bin
+install: $(if $(wildcard $(BUILT)/celld),,build)
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BUILT='$(BUILT)' packaging/install.sh
 
 clean:
 	rm -rf bin

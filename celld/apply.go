@@ -162,7 +162,7 @@ func (s *Server) cell(ctx context.Context, f *forest, steps []reconcile.Step, as
 		}
 		return false
 	}
-	s.storage(f.pairs[steps[0].Name])
+	s.storage(ctx, f.pairs[steps[0].Name])
 	ok := true
 	if len(rolling) > 0 {
 		ok = s.roll(ctx, r, f, rolling, asleep, tell)
@@ -195,21 +195,6 @@ func (s *Server) cell(ctx context.Context, f *forest, steps []reconcile.Step, as
 		s.Log.Error("end upgrade", "cell", steps[0].Name, "error", err)
 	}
 	return true
-}
-
-// storage holds a cell to its storage limit where the file system can; cell explain says where it cannot.
-func (s *Server) storage(p unit.Pair) {
-	limit := p.Manifest.Resources.StorageMax
-	if limit == 0 && storageEnforced(p.Manifest.Dir, 0) != "yes" {
-		return
-	}
-	err := release{p.Manifest.Dir}.prepare(p.Name, s.LinkDir)
-	if err == nil {
-		err = holdStorage(p.Manifest.Dir, limit)
-	}
-	if err != nil {
-		s.Log.Warn("storage is not limited", "cell", p.Name, "error", err)
-	}
 }
 
 func (s *Server) roll(ctx context.Context, r release, f *forest, steps []reconcile.Step, asleep bool, tell func(reconcile.Step, time.Time, error)) bool {

@@ -1,15 +1,20 @@
 package celld
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cell-network/cell/celld/unit"
 )
 
 // A storage limit is a project quota (ext4 with the features quota and project, xfs; both mounted with prjquota) over the
@@ -42,7 +47,6 @@ const (
 	getXattr       = 0x801c581f // FS_IOC_FSGETXATTR
 	setXattr       = 0x401c5820 // FS_IOC_FSSETXATTR
 	setQuota       = 0x800008
-	getQuota       = 0x800007
 	projectQuota   = 2
 	blockLimits    = 1 // QIF_BLIMITS
 )
@@ -122,7 +126,8 @@ func mark(f *os.File, project uint32) (done bool, err error) {
 	return false, nil
 }
 
-// storageEnforced says whether a cell's directories are held to their limit, as the file system itself answers.
+// storageEnforced says whether a cell's directories are held to their limit. The file system itself answers: to a
+// directory with a limited project it tells the limit as its size (statfs, ext4 and xfs).
 func storageEnforced(dir string, limit int64) string {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -134,14 +139,59 @@ func storageEnforced(dir string, limit int64) string {
 		return "no: the cell has not run yet"
 	}
 	defer f.Close()
-	var q dqblk
-	switch err := quota(f.Fd(), getQuota, projectOf(dir), &q); {
-	case errors.Is(err, unix.EPERM):
-		return "no: only the machine's manager may set quotas"
-	case err != nil:
-		return "no: this file system has no project quotas (mount it with prjquota)"
-	case q.hard*1024 < uint64(limit) || q.hard == 0:
-		return "no: the quota is not set"
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return "not known: " + err.Error()
+	}
+	if size := st.Blocks * uint64(st.Bsize); size > uint64(limit)+uint64(st.Bsize) {
+		return "no: the file system has no project quotas (mount it with prjquota), or celld may not set them"
 	}
 	return "yes"
 }
+
+// HoldStorage is "celld hold-storage DIR LIMIT", which the machine's celld has systemd run: setting quotas takes rights
+// that celld itself does not have.
+func HoldStorage(dir, limit string) error {
+	n, err := strconv.ParseInt(limit, 10, 64)
+	if err != nil || n < 0 {
+		return fmt.Errorf("limit storage: %q is not a number of bytes", limit)
+	}
+	return holdStorage(dir, n)
+}
+
+// storage holds a cell to its storage limit where the file system can; cell explain says where it cannot.
+func (s *Server) storage(ctx context.Context, p unit.Pair) {
+	dir, limit := p.Manifest.Dir, p.Manifest.Resources.StorageMax
+	root, err := os.Stat(filepath.Join(dir, markFile))
+	limited := err == nil && root.Mode().IsRegular()
+	if limit == 0 && !limited {
+		return
+	}
+	err = release{dir}.prepare(p.Name, s.LinkDir)
+	switch {
+	case err != nil:
+	case s.System:
+		err = s.Systemd.Run(ctx, "cell-storage@"+p.Name+".service", []string{s.Helper, "hold-storage", dir, strconv.FormatInt(limit, 10)},
+			"CAP_SYS_ADMIN", "CAP_FOWNER", "CAP_DAC_OVERRIDE")
+	default:
+		err = holdStorage(dir, limit)
+	}
+	if err == nil {
+		err = release{dir}.change("limit storage", func(root *os.Root) error {
+			if limit == 0 {
+				return root.Remove(markFile)
+			}
+			f, err := root.Create(markFile)
+			if err == nil {
+				err = f.Close()
+			}
+			return err
+		})
+	}
+	if err != nil {
+		s.Log.Warn("storage is not limited", "cell", p.Name, "error", err)
+	}
+}
+
+// markFile says that a limit was set, so that its removal from cell.toml takes it away.
+const markFile = "run/storage-limited"

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cell-network/cell/celld/reconcile"
-	"github.com/cell-network/cell/celld/store"
 	"github.com/cell-network/cell/celld/systemd"
 	"github.com/cell-network/cell/celld/unit"
 	"github.com/cell-network/cell/sdk/manifest"
@@ -132,23 +131,45 @@ func (s *Server) ended(ctx context.Context, e systemd.Event) {
 }
 
 // rearm opens a failed socket again: systemd's limit on activations needs its window of two seconds to empty before the
-// socket stays up.
+// socket stays up. A failed socket has no unit any more, and while a service of its name runs no new pair can be made; the
+// service is ended then, as nobody can reach it.
 func (s *Server) rearm(ctx context.Context, name string) {
-	if s.healthOf(name).gaveUp {
+	if s.healthOf(name).gaveUp || strings.HasSuffix(name, unit.BridgeSuffix) {
 		return
 	}
+	s.Log.Warn("its socket failed, and is opened again", "cell", name)
 	time.AfterFunc(2500*time.Millisecond, func() {
-		path := s.listensOn(ctx, name)
-		if err := s.Systemd.Start(ctx, unit.SocketUnit(name)); err != nil {
+		if err := s.reopen(ctx, name); err != nil {
 			s.Log.Error("re-arm socket", "cell", name, "error", err)
-			return
-		}
-		if public := unit.SocketPath(s.SocketDir, name); path != public && !strings.HasSuffix(name, unit.BridgeSuffix) {
-			if err := os.Rename(path, public); err != nil {
-				s.Log.Error("re-arm socket", "cell", name, "error", err)
-			}
 		}
 	})
+}
+
+func (s *Server) reopen(ctx context.Context, name string) error {
+	root, _, err := s.rootOf(name)
+	if err != nil {
+		return err
+	}
+	defer s.lock(root)()
+	r, ok := s.Store.Roots()[root]
+	if !ok || slices.ContainsFunc(r.Stopped, func(n string) bool { return below(n)(name) }) {
+		return nil // ended by hand meanwhile
+	}
+	f, err := s.load(r.Dir, r.Owner)
+	if err != nil {
+		return err
+	}
+	p, ok := f.pairs[name]
+	if !ok {
+		return nil
+	}
+	if v, err := s.Systemd.One(ctx, unit.SocketUnit(name), "Unit", "ActiveState"); err == nil && v == "active" {
+		return nil
+	}
+	if err := s.close(ctx, name); err != nil {
+		return err
+	}
+	return s.open(ctx, p, !p.Manifest.Life.Warm)
 }
 
 // Restore opens what is wanted and absent, after a reboot or a crash, and finishes upgrades that were cut off. It stops
@@ -160,14 +181,18 @@ func (s *Server) Restore(ctx context.Context) {
 			s.Log.Warn("not restored: its directory is away", "cell", root, "dir", r.Dir)
 			continue
 		}
-		if err := s.restore(ctx, root, r); err != nil {
+		if err := s.restore(ctx, root); err != nil {
 			s.Log.Error("not restored", "cell", root, "error", err)
 		}
 	}
 }
 
-func (s *Server) restore(ctx context.Context, root string, r store.Root) error {
+func (s *Server) restore(ctx context.Context, root string) error {
 	defer s.lock(root)()
+	r, ok := s.Store.Roots()[root]
+	if !ok {
+		return nil // forgotten while this waited for its turn
+	}
 	f, err := s.load(r.Dir, r.Owner)
 	if err != nil {
 		return err

@@ -5,6 +5,12 @@ missing=
 command -v dbus-daemon >/dev/null || missing="$missing dbus"
 [ -e /usr/lib/systemd/user/dbus.socket ] || missing="$missing dbus-user-session"
 [ -x /lib/systemd/systemd ] || missing="$missing systemd"
+# The tests under a machine's own manager boot a container (tests/nspawn).
+command -v systemd-nspawn >/dev/null || missing="$missing systemd-container"
+[ -x /usr/lib/polkit-1/polkitd ] || missing="$missing polkitd"
+[ -e /usr/share/doc/libpam-systemd ] || missing="$missing libpam-systemd"
+command -v curl >/dev/null || missing="$missing curl"
+[ -x /usr/bin/python3 ] || missing="$missing python3"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 	export DEBIAN_FRONTEND=noninteractive

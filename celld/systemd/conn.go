@@ -262,6 +262,26 @@ func (c *Conn) OpenDoor(ctx context.Context, name string, d *unit.Door) error {
 	return c.transient(ctx, unit.DoorSocket(name), d.Socket, service)
 }
 
+// Run lets systemd run a command to its end with some capabilities and nothing else.
+func (c *Conn) Run(ctx context.Context, name string, argv []string, capabilities ...string) error {
+	var set uint64
+	for _, capability := range capabilities {
+		set |= 1 << map[string]uint{"CAP_DAC_OVERRIDE": 1, "CAP_FOWNER": 3, "CAP_SYS_ADMIN": 21}[capability]
+	}
+	prop := func(name string, value any) unit.Property {
+		return unit.Property{Name: name, Value: dbus.MakeVariant(value)}
+	}
+	type command struct {
+		Path   string
+		Args   []string
+		Ignore bool
+	}
+	return c.transient(ctx, name, []unit.Property{
+		prop("Type", "oneshot"), prop("ExecStart", []command{{argv[0], argv, false}}), prop("CollectMode", "inactive-or-failed"),
+		prop("CapabilityBoundingSet", set), prop("NoNewPrivileges", true), prop("PrivateNetwork", true), prop("TimeoutStartUSec", uint64(60_000_000)),
+	}, []aux{})
+}
+
 // SetSlice gives a slice its limits, and makes it where it is not.
 func (c *Conn) SetSlice(ctx context.Context, s unit.Slice) error {
 	err := c.transient(ctx, s.Name, s.Limits, []aux{})

@@ -29,7 +29,7 @@ func pair(n *manifest.Node, name string, at Place) Pair {
 	slice := SliceName(n.Name)
 	p.Socket = socket(m, name, slice, at)
 	program := service(m, name, slice, at)
-	if m.Port > 0 {
+	if m.Port > 0 && !at.User {
 		p.Program, p.Service = program, proxy(m, name, slice, at)
 	} else {
 		p.Service = program
@@ -174,24 +174,34 @@ func service(m *manifest.Manifest, name, slice string, at Place) []Property {
 		typ = "notify"
 	}
 	program := Program(m)
+	command, access := execCommand{program, append([]string{program}, m.Exec[1:]...), false}, "main"
+	inside := m.Port > 0 && at.User // the proxy is inside of the unit: see celld serve-port
+	if inside {
+		args := []string{at.Helper, "serve-port", strconv.Itoa(m.Port), m.Life.Ready}
+		command = execCommand{at.Helper, append(args, command.Args...), false}
+		typ = "notify"
+		if m.Life.Ready == "notify" {
+			access = "all" // it is the program's to say
+		}
+	}
 	props := append(common(m, name, slice),
 		prop("Type", typ),
-		prop("ExecStart", []execCommand{{program, append([]string{program}, m.Exec[1:]...), false}}),
+		prop("ExecStart", []execCommand{command}),
 		prop("WorkingDirectory", m.Dir),
 		prop("SyslogIdentifier", name),
 		prop("UMask", uint32(0o022)),
 	)
 	if typ == "notify" {
-		props = append(props, prop("NotifyAccess", "main"), prop("FileDescriptorStoreMax", uint32(64)))
+		props = append(props, prop("NotifyAccess", access), prop("FileDescriptorStoreMax", uint32(64)))
 	}
 	if m.Speaks == "cell" {
 		props = append(props, prop("WatchdogUSec", uint64(30_000_000)))
 	}
-	if m.Life.Ready == "port" {
+	if m.Life.Ready == "port" && !inside {
 		args := []string{at.Helper, "wait-port", strconv.Itoa(m.Port)}
 		props = append(props, prop("ExecStartPost", []execCommand{{at.Helper, args, false}}))
 	}
-	if m.Port > 0 {
+	if m.Port > 0 && !inside {
 		props = append(props, prop("StopWhenUnneeded", true))
 	}
 	return append(props, membrane(m, at)...)

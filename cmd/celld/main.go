@@ -30,7 +30,11 @@ func main() {
 	if len(os.Args) > 4 && os.Args[1] == "serve-port" {
 		os.Exit(servePort(os.Args[2], os.Args[3], os.Args[4:]))
 	}
-	if err := run(); err != nil {
+	work := run
+	if len(os.Args) == 4 && os.Args[1] == "hold-storage" {
+		work = func() error { return celld.HoldStorage(os.Args[2], os.Args[3]) }
+	}
+	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, "celld:", err)
 		os.Exit(1)
 	}

@@ -58,7 +58,7 @@ func choose(want Kind) (Kind, string, error) {
 	switch want {
 	case System:
 		if !exists("/run/systemd/system") || exists(insideMark) {
-			return "", "", &Error{"systemd does not run this machine", "use the embedded manager (CELL_MANAGER=embedded) as root"}
+			return "", "", &Error{"systemd does not run this machine", "use the embedded manager: CELL_MANAGER=embedded, as root"}
 		}
 		return System, why, nil
 	case User:
@@ -87,6 +87,8 @@ func choose(want Kind) (Kind, string, error) {
 		return Embedded, "root, and systemd is installed but does not run this machine", nil
 	case root:
 		return "", "", noSystemd()
+	case exists("/run/systemd/system") && systemInstalled():
+		return System, "celld is installed on this machine; CELL_MANAGER=user chooses the user's own manager", nil
 	case exists(filepath.Join(userRuntimeDir(), "systemd", "private")):
 		return User, "an ordinary user with a systemd user manager", nil
 	}

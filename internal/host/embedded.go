@@ -62,13 +62,17 @@ func embeddedHost(dir, why string, r record) *Host {
 		InitPID: r.PID, StateDir: dir, SocketDir: "/run/cell", start: r.StartTime}
 }
 
-// Ensure is Find, except that an embedded manager that is down is brought up
-// first. It returns when the bus of an embedded manager answers. celld is the
-// absolute path of the daemon that the manager activates.
+// Ensure is Find, except that the manager then knows celld: an embedded one
+// that is down is brought up first, and its bus answers; a user's is told of
+// it; the machine's must have it installed. celld is the absolute path of the
+// daemon that a manager without an installed one activates.
 func Ensure(ctx context.Context, want Kind, celld string) (*Host, error) {
 	h, err := Find(ctx, want)
-	if err == nil && h.Kind != Embedded {
-		return h, nil
+	if err == nil && h.Kind == System {
+		return h, h.ensureSystem()
+	}
+	if err == nil && h.Kind == User {
+		return h, h.ensureUser(ctx, celld)
 	}
 	if err != nil && !errors.Is(err, ErrDown) {
 		return nil, err
