@@ -138,11 +138,20 @@ func (s *Server) rearm(ctx context.Context, name string) {
 		return
 	}
 	s.Log.Warn("its socket failed, and is opened again", "cell", name)
-	time.AfterFunc(2500*time.Millisecond, func() {
-		if err := s.reopen(ctx, name); err != nil {
-			s.Log.Error("re-arm socket", "cell", name, "error", err)
+	go func() {
+		var err error
+		for try := range 6 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(2500 * time.Millisecond << try):
+			}
+			if err = s.reopen(ctx, name); err == nil {
+				return
+			}
 		}
-	})
+		s.Log.Error("re-arm socket", "cell", name, "error", err)
+	}()
 }
 
 func (s *Server) reopen(ctx context.Context, name string) error {
