@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/cell-network/cell/internal/host"
@@ -78,6 +79,9 @@ func explainError(err error) *codeError {
 		return &codeError{exitError, he.Msg, []string{he.Hint}}
 	}
 	e := &codeError{exitError, api.ErrorText(err), nil}
+	if errors.Is(err, fs.ErrPermission) {
+		e.code = exitDenied
+	}
 	switch api.ErrorName(err) {
 	case api.ErrNotFound:
 		e.code, e.hints = exitNotFound, []string{"cell ps   lists the cells that are known"}

@@ -83,6 +83,9 @@ func runPlan(c *cobra.Command, tree *manifest.Tree, asJSON bool) error {
 
 func runMitosis(c *cobra.Command, tree *manifest.Tree, asleep bool) error {
 	ctx, begin := c.Context(), time.Now()
+	if err := actAsOwner(ctx, tree.Root.Manifest.Dir); err != nil {
+		return err
+	}
 	unlock, err := lockTree(ctx, c.ErrOrStderr(), tree.Root.Manifest.Dir)
 	if err != nil {
 		return err

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -55,6 +57,10 @@ a build can make it again, bin/. Its source and its data/ stay.`,
 				return err
 			}
 			if err := m.Forget(c.Context(), words[0]); err != nil {
+				return err
+			}
+			// A tree has one owner; see celld's own check.
+			if err := actAsOwner(c.Context(), cells[0].Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 			for _, x := range cells {

@@ -185,6 +185,11 @@ func TestRoot(t *testing.T) {
 	if got := m.status(m.property("cell@web.service", "MainPID"), "Uid"); got != uids(alice) {
 		t.Errorf("alice's cell runs as %s", got)
 	}
+	// The build was hers, too: she goes on where root began, and only celld's links in her directory are root's.
+	m.run(alice, "cell", "mitosis", "/home/alice/web")
+	if out := m.run(0, "find", "/home/alice/web", "-user", "root", "!", "-type", "l"); out != "" {
+		t.Errorf("root's in alice's directory: %s", out)
+	}
 	if out := m.run(0, "cell", "explain", "web"); strings.Contains(out, "did not apply") || strings.Contains(out, "not known") {
 		t.Errorf("the sandbox of alice's cell does not hold:\n%s", out)
 	}
@@ -316,7 +321,7 @@ func TestUsers(t *testing.T) {
 		return m.try(uid, append(words, args...)...)
 	}
 	// The command line gives up on a directory it cannot write; celld itself must refuse, too.
-	if out, code := m.try(alice, "cell", "mitosis", "/srv/bobs"); code == 0 {
+	if out, code := m.try(alice, "cell", "mitosis", "/srv/bobs"); code != 5 {
 		t.Errorf("mitosis of bob's directory: %s", out)
 	}
 	if out, code := call(alice, "Apply", "sb", "/srv/bobs", "false"); code == 0 || !strings.Contains(out, "belongs to bob") {
