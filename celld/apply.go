@@ -294,14 +294,14 @@ func (s *Server) Stop(ctx context.Context, name string, forget bool) error {
 		}
 		s.forgetHealth(n)
 	}
-	slicesOf := map[string]bool{}
-	for _, n := range names {
-		slicesOf[unit.SliceName(unit.Base(n))] = true
-	}
-	for sl := range slicesOf {
-		// An empty slice stays active; one that still holds another's process is not stopped by its name's cell alone.
-		if forget || name != root {
-			s.dropSlice(ctx, sl)
+	if forget {
+		// An empty slice stays active for ever otherwise; after a mere stop it waits for the next start.
+		dropped := map[string]bool{}
+		for _, n := range names {
+			if sl := unit.SliceName(unit.Base(n)); !dropped[sl] {
+				dropped[sl] = true
+				s.dropSlice(ctx, sl)
+			}
 		}
 	}
 	return nil

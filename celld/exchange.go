@@ -94,7 +94,6 @@ func (s *Server) stopUnits(ctx context.Context, names ...string) error {
 		if err := s.Systemd.Stop(ctx, u); err != nil {
 			return err
 		}
-		s.Systemd.Forget(ctx, u)
 	}
 	return nil
 }

@@ -28,7 +28,10 @@ func (s *Server) open(ctx context.Context, p unit.Pair, asleep bool) error {
 		return err
 	}
 	s.recovered(p.Name)
-	err := s.door(ctx, p)
+	var err error
+	if p.Door != nil {
+		err = s.door(ctx, p)
+	}
 	if err == nil && !asleep {
 		err = s.start(ctx, p)
 	}
@@ -48,6 +51,9 @@ func (s *Server) openPair(ctx context.Context, p unit.Pair) error {
 	if systemd.IsLoaded(err) {
 		// A failed unit that is not collected yet keeps its name.
 		_ = s.closeUnits(ctx, p.Name)
+		for _, u := range unit.All(p.Name) {
+			s.Systemd.Forget(ctx, u)
+		}
 		err = s.Systemd.Open(ctx, p)
 	}
 	if err == nil {
@@ -61,9 +67,9 @@ func (s *Server) setSlices(ctx context.Context, p unit.Pair) error {
 	for _, sl := range p.Slices {
 		key := limitsKey(sl.Limits)
 		s.mu.Lock()
-		same := s.limits[sl.Name] == key
+		last, known := s.limits[sl.Name]
 		s.mu.Unlock()
-		if same {
+		if last == key || !known && unlimited(sl.Limits) {
 			continue
 		}
 		if err := s.Systemd.SetSlice(ctx, sl); err != nil {
@@ -74,10 +80,32 @@ func (s *Server) setSlices(ctx context.Context, p unit.Pair) error {
 	return nil
 }
 
+// unlimited tells whether no limit is set: such a slice need not be made, it comes with its first unit. What a celld before
+// this one may have limited is found by limitsDiffer, as a cell's own limits say the same.
+func unlimited(limits []unit.Property) bool {
+	for _, l := range limits {
+		switch v := l.Value.Value().(type) {
+		case uint64:
+			if v != ^uint64(0) && v != 0 {
+				return false
+			}
+		default:
+			if l.Value.String() != "@a(st) []" {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // limit sets changed resource controls in place.
 func (s *Server) limit(ctx context.Context, p unit.Pair) error {
-	if err := s.setSlices(ctx, p); err != nil {
-		return err
+	for _, sl := range p.Slices {
+		// Also without a limit: it may have had one under a celld before this one.
+		if err := s.Systemd.SetSlice(ctx, sl); err != nil {
+			return err
+		}
+		s.limitsSet(unit.Pair{Name: sl.Name, Limits: sl.Limits})
 	}
 	name := unit.ServiceUnit(p.Name)
 	if p.Program != nil {

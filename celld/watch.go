@@ -105,7 +105,9 @@ func (s *Server) ended(ctx context.Context, e systemd.Event) {
 	if st.Idle > 0 {
 		short = min(quick, st.Idle) // falling asleep is no bad start
 	}
-	if failed && ran < 10*time.Second || !failed && ran < short {
+	// Who was stopped did not end by itself: a signal's end has another code (CLD_EXITED is 1).
+	byItself := !failed && (runs || st.Code == 1)
+	if failed && ran < 10*time.Second || byItself && ran < short {
 		h.bad++
 	} else {
 		h.bad = 0
