@@ -3,7 +3,7 @@ GO ?= go
 PREFIX ?= /usr/local
 TOOL = $(GO) tool -modfile=tools.mod
 
-.PHONY: build demo test check install deps clean
+.PHONY: build demo test check install deps bench clean
 
 build:
 	@mkdir -p bin
@@ -12,9 +12,12 @@ build:
 demo: deps build
 	@packaging/demo.sh
 
+# Tests that lack something skip, and the last lines say which and why.
 test: deps build
 	$(GO) vet ./...
-	$(GO) test -timeout 20m ./...
+	@log=$$(mktemp); $(GO) test -v -timeout 20m ./... >$$log 2>&1; rc=$$?; \
+	if [ $$rc = 0 ]; then grep -E '^(ok|---|FAIL|panic)|^ok ' $$log | grep -v '^--- PASS'; grep -A3 -E '^ *--- SKIP' $$log; \
+	else grep -vE '^(=== |--- PASS|    --- PASS)' $$log; fi; rm -f $$log; exit $$rc
 
 # Format, linters and tests. deadcode ends with 0 whatever it finds; Push and Put of the codec are for generated code.
 check: deps build
@@ -22,7 +25,7 @@ check: deps build
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 	@out=$$($(TOOL) deadcode -test ./... | grep -v 'sdk/wire/codec.go.*P[u][st]'); test -z "$$out" || { echo "$$out"; exit 1; }
-	$(GO) test -timeout 20m ./...
+	CELL_TEST_REQUIRE=all $(GO) test -timeout 20m ./...
 
 # Missing Debian packages are installed only as root, and only when something is missing.
 deps:
@@ -32,6 +35,10 @@ deps:
 BUILT ?= bin
 install: $(if $(wildcard $(BUILT)/celld),,build)
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BUILT='$(BUILT)' packaging/install.sh
+
+# Rivals side by side in one run; docs/benchmarks.md says how to read it.
+bench: deps
+	$(GO) run ./bench
 
 clean:
 	rm -rf bin

@@ -23,8 +23,10 @@ func TestCallError(t *testing.T) {
 		{&wire.Error{Code: wire.CodeApplication, Name: "E", Message: "m"}, &RemoteError{"calc", "add", "application error E: m"}},
 		{&wire.Error{Code: wire.CodeNoSuchMethod, Message: "m"}, &RemoteError{"calc", "add", "no such method: m"}},
 		{&wire.Error{Code: 77}, &RemoteError{"calc", "add", "error code 77"}},
-		{&wire.Error{Code: wire.CodeInvalidRequest, Payload: encodeInvalid(&InvalidRequest{Field: "f", Reason: "r"})},
-			&InvalidRequest{Field: "f", Reason: "r", answered: true}},
+		{
+			&wire.Error{Code: wire.CodeInvalidRequest, Payload: encodeInvalid(&InvalidRequest{Field: "f", Reason: "r"})},
+			&InvalidRequest{Field: "f", Reason: "r", answered: true},
+		},
 		{&wire.Error{Code: wire.CodeInvalidRequest, Message: "m", Payload: []byte{0xff}}, &InvalidRequest{Reason: "m", answered: true}},
 	}
 	for _, test := range tests {

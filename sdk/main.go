@@ -50,8 +50,10 @@ func run(c Cell) int {
 		slog.Error(err.Error())
 		return exitFail
 	}
-	server := &wire.Server{Handler: handle, Genome: g.JSON, Log: slog.Error,
-		Hello: wire.Hello{Name: g.Name, Version: g.Version, Hash: g.Hash}}
+	server := &wire.Server{
+		Handler: handle, Genome: g.JSON, Log: slog.Error,
+		Hello: wire.Hello{Name: g.Name, Version: g.Version, Hash: g.Hash},
+	}
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
 		go func() { failed <- server.Serve(l) }()

@@ -171,8 +171,10 @@ func (u *use) speaks(ctx context.Context, m api.Manager, name string) error {
 	}
 	man, errs := manifest.Load(cells[i].Dir)
 	if len(errs) == 0 && man.Speaks != "cell" {
-		return &codeError{exitUsage, fmt.Sprintf("%s speaks %s and has no methods", name, man.Speaks),
-			[]string{"curl --unix-socket " + relative(man.Dir) + "/run/cell.sock http://cell/"}}
+		return &codeError{
+			exitUsage, fmt.Sprintf("%s speaks %s and has no methods", name, man.Speaks),
+			[]string{"curl --unix-socket " + relative(man.Dir) + "/run/cell.sock http://cell/"},
+		}
 	}
 	return nil
 }

@@ -100,8 +100,10 @@ func noSystemd() error {
 }
 
 func noUserManager() error {
-	return &Error{"this user has no systemd manager",
-		"log in, or run `loginctl enable-linger` as root for this user, and set XDG_RUNTIME_DIR"}
+	return &Error{
+		"this user has no systemd manager",
+		"log in, or run `loginctl enable-linger` as root for this user, and set XDG_RUNTIME_DIR",
+	}
 }
 
 // userRuntimeDir is XDG_RUNTIME_DIR or its customary value.

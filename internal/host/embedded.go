@@ -58,8 +58,10 @@ func findEmbedded(why string) (*Host, error) {
 }
 
 func embeddedHost(dir, why string, r record) *Host {
-	return &Host{Kind: Embedded, Why: why, BusAddress: fmt.Sprintf("unix:path=/proc/%d/root%s/bus", r.PID, runtimeDir),
-		InitPID: r.PID, StateDir: dir, SocketDir: "/run/cell", start: r.StartTime}
+	return &Host{
+		Kind: Embedded, Why: why, BusAddress: fmt.Sprintf("unix:path=/proc/%d/root%s/bus", r.PID, runtimeDir),
+		InitPID: r.PID, StateDir: dir, SocketDir: "/run/cell", start: r.StartTime,
+	}
 }
 
 // Ensure is Find, except that the manager then knows celld: an embedded one

@@ -106,8 +106,10 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 	if h.Kind == User || h.inside {
 		return exec.CommandContext(ctx, name, args...)
 	}
-	enter := []string{"-t", strconv.Itoa(h.InitPID), "-m", "-p", "-C", "--",
-		"env", "XDG_RUNTIME_DIR=" + runtimeDir, "DBUS_SESSION_BUS_ADDRESS=" + innerBus, name}
+	enter := []string{
+		"-t", strconv.Itoa(h.InitPID), "-m", "-p", "-C", "--",
+		"env", "XDG_RUNTIME_DIR=" + runtimeDir, "DBUS_SESSION_BUS_ADDRESS=" + innerBus, name,
+	}
 	return exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 }
 

@@ -1,6 +1,8 @@
 package host
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,9 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"crypto/rand"
-	"encoding/hex"
 
 	"golang.org/x/sys/unix"
 )

@@ -13,29 +13,47 @@ import (
 func TestErrors(t *testing.T) {
 	const f = "type S struct{}\nfunc (S) F(context.Context) {}\n"
 	tests := []struct{ name, source, want string }{
-		{"no call", "package main\n\nfunc main() {}\n",
-			"DIR/main.go:1:1: no call of sdk.Main; serve a type with:\n\tfunc main() { sdk.Main(Calculator{}) } // import \"" + sdkPath + `"`},
+		{
+			"no call", "package main\n\nfunc main() {}\n",
+			"DIR/main.go:1:1: no call of sdk.Main; serve a type with:\n\tfunc main() { sdk.Main(Calculator{}) } // import \"" + sdkPath + `"`,
+		},
 		{"no source", "-- x.txt --\nhello", "DIR: no Go source for this system; serve a type with:"},
 		{"another Main", "package main\n\nvar sdk struct{ Main func(int) }\n\nfunc main() { sdk.Main(1) }\n", "DIR/main.go:1:1: no call of sdk.Main"},
-		{"two calls", head + f + "func main() { sdk.Main(S{}) }\nfunc other() { sdk.Main(S{}) }",
-			"DIR/main.go:12:16: a second call of sdk.Main, the first is at DIR/main.go:11:15: a cell serves one type"},
+		{
+			"two calls", head + f + "func main() { sdk.Main(S{}) }\nfunc other() { sdk.Main(S{}) }",
+			"DIR/main.go:12:16: a second call of sdk.Main, the first is at DIR/main.go:11:15: a cell serves one type",
+		},
 		{"syntax", "package main\n\nfunc main( {\n", "DIR/main.go:3:12: "},
-		{"two packages", head + f + "func main() { sdk.Main(S{}) }\n-- other.go --\npackage other\n",
-			"DIR/other.go:1:9: package other, but DIR/main.go is package main: one directory holds one package"},
-		{"interface", head + "type I interface{ F(context.Context) }\nfunc main() { var i I; sdk.Main(i) }",
-			"DIR/main.go:10:33: sdk.Main cannot serve i: I is an interface; give it a value of a concrete type"},
-		{"generic", head + "type B[T any] struct{}\nfunc (B[T]) F(context.Context) {}\nfunc main() { sdk.Main(B[int]{}) }",
-			"DIR/main.go:11:24: sdk.Main cannot serve B[int]{}: B[int] is an instance of a generic type; declare a type of its own"},
-		{"outside", head + "import \"time\"\nfunc main() { var t time.Time; sdk.Main(t) }",
-			"DIR/main.go:10:41: sdk.Main cannot serve t: time.Time belongs to another package; declare the served type here"},
+		{
+			"two packages", head + f + "func main() { sdk.Main(S{}) }\n-- other.go --\npackage other\n",
+			"DIR/other.go:1:9: package other, but DIR/main.go is package main: one directory holds one package",
+		},
+		{
+			"interface", head + "type I interface{ F(context.Context) }\nfunc main() { var i I; sdk.Main(i) }",
+			"DIR/main.go:10:33: sdk.Main cannot serve i: I is an interface; give it a value of a concrete type",
+		},
+		{
+			"generic", head + "type B[T any] struct{}\nfunc (B[T]) F(context.Context) {}\nfunc main() { sdk.Main(B[int]{}) }",
+			"DIR/main.go:11:24: sdk.Main cannot serve B[int]{}: B[int] is an instance of a generic type; declare a type of its own",
+		},
+		{
+			"outside", head + "import \"time\"\nfunc main() { var t time.Time; sdk.Main(t) }",
+			"DIR/main.go:10:41: sdk.Main cannot serve t: time.Time belongs to another package; declare the served type here",
+		},
 		{"basic", head + "func main() { sdk.Main(1) }", "DIR/main.go:9:24: sdk.Main cannot serve 1 of type int: give it"},
 		{"local", head + "func main() { type S struct{}; sdk.Main(S{}) }", "DIR/main.go:9:41: sdk.Main cannot serve S{}: declare the type S outside of a function"},
-		{"unknown", head + "func main() { s := NewThing(); sdk.Main(s) }",
-			"DIR/main.go:9:41: the type of s is not known\nDIR/main.go:9:20: undefined: NewThing"},
-		{"pointer methods", head + "type S struct{}\nfunc (*S) F(context.Context) {}\nfunc main() { sdk.Main(S{}) }",
-			"DIR/main.go:11:24: F has a pointer receiver (DIR/main.go:10:11): write sdk.Main(&S{…})"},
-		{"no method", head + "type S struct{}\nfunc (S) Close() {}\nfunc main() { sdk.Main(S{}) }",
-			"DIR/main.go:9:6: S has no method to serve: served are exported methods whose first parameter is a context.Context"},
+		{
+			"unknown", head + "func main() { s := NewThing(); sdk.Main(s) }",
+			"DIR/main.go:9:41: the type of s is not known\nDIR/main.go:9:20: undefined: NewThing",
+		},
+		{
+			"pointer methods", head + "type S struct{}\nfunc (*S) F(context.Context) {}\nfunc main() { sdk.Main(S{}) }",
+			"DIR/main.go:11:24: F has a pointer receiver (DIR/main.go:10:11): write sdk.Main(&S{…})",
+		},
+		{
+			"no method", head + "type S struct{}\nfunc (S) Close() {}\nfunc main() { sdk.Main(S{}) }",
+			"DIR/main.go:9:6: S has no method to serve: served are exported methods whose first parameter is a context.Context",
+		},
 		{"hidden type", service("ctx context.Context) error", "type string struct{}\n"), "DIR/main.go:15:6: the name string hides Go's own type"},
 
 		{"chan", service("ctx context.Context, c chan int) error", ""), "DIR/main.go:11:33: F.c: cannot carry chan int: only values cross between cells"},
@@ -50,31 +68,49 @@ func TestErrors(t *testing.T) {
 		{"error in front", service("ctx context.Context) (error, int)", ""), "DIR/main.go:11:34: F: an error must be the last result"},
 		{"two errors", service("ctx context.Context) (error, error)", ""), "DIR/main.go:11:34: F: an error must be the last result"},
 		{"error parameter", service("ctx context.Context, err error) error", ""), "DIR/main.go:11:33: F.err: cannot carry error: an error can only be the last result"},
-		{"stream", strings.Replace(service("ctx context.Context) iter.Seq2[int, error]", ""), `"context"`, "\"context\"\n\t\"iter\"", 1),
-			"DIR/main.go:12:33: F.result: cannot carry iter.Seq2[int, error]: streams are not served by this version"},
-		{"foreign", strings.Replace(service("ctx context.Context, a net.IP) error", ""), `"context"`, "\"context\"\n\t\"net\"", 1),
-			"DIR/main.go:12:33: F.a: cannot carry net.IP: it is neither of this module nor time.Time or time.Duration"},
-		{"deep", service("ctx context.Context, j Job) error", "type Job struct {\n\tName string\n\tSteps []map[string]*Step\n}\n\ntype Step struct {\n\tDone chan bool\n}\n"),
-			"DIR/main.go:21:2: F.j.Steps[][].Done: cannot carry chan bool: only values cross between cells"},
-		{"foreign field", service("ctx context.Context, j Job) error", "type Job struct {\n\tRaw json.RawMessage\n}\n"),
-			"DIR/main.go:16:2: F.j.Raw: cannot carry json.RawMessage: it is neither"},
-		{"unexported field", service("ctx context.Context, j Job) error", "type Job struct {\n\tName string\n\tmu int\n}\n"),
-			"DIR/main.go:17:2: F.j.mu: the field would not cross: start its name with a capital letter, or carry a type without it"},
-		{"unexported type", service("ctx context.Context, j job) error", "type job struct{}\n"),
-			"DIR/main.go:11:33: F.j: cannot carry job: callers in other cells need the type, so its name must start with a capital letter"},
+		{
+			"stream", strings.Replace(service("ctx context.Context) iter.Seq2[int, error]", ""), `"context"`, "\"context\"\n\t\"iter\"", 1),
+			"DIR/main.go:12:33: F.result: cannot carry iter.Seq2[int, error]: streams are not served by this version",
+		},
+		{
+			"foreign", strings.Replace(service("ctx context.Context, a net.IP) error", ""), `"context"`, "\"context\"\n\t\"net\"", 1),
+			"DIR/main.go:12:33: F.a: cannot carry net.IP: it is neither of this module nor time.Time or time.Duration",
+		},
+		{
+			"deep", service("ctx context.Context, j Job) error", "type Job struct {\n\tName string\n\tSteps []map[string]*Step\n}\n\ntype Step struct {\n\tDone chan bool\n}\n"),
+			"DIR/main.go:21:2: F.j.Steps[][].Done: cannot carry chan bool: only values cross between cells",
+		},
+		{
+			"foreign field", service("ctx context.Context, j Job) error", "type Job struct {\n\tRaw json.RawMessage\n}\n"),
+			"DIR/main.go:16:2: F.j.Raw: cannot carry json.RawMessage: it is neither",
+		},
+		{
+			"unexported field", service("ctx context.Context, j Job) error", "type Job struct {\n\tName string\n\tmu int\n}\n"),
+			"DIR/main.go:17:2: F.j.mu: the field would not cross: start its name with a capital letter, or carry a type without it",
+		},
+		{
+			"unexported type", service("ctx context.Context, j job) error", "type job struct{}\n"),
+			"DIR/main.go:11:33: F.j: cannot carry job: callers in other cells need the type, so its name must start with a capital letter",
+		},
 		{"interface field", service("ctx context.Context, j I) error", "type I interface{ M() }\n"), "DIR/main.go:11:33: F.j: cannot carry I: it is an interface"},
 		{"generic field", service("ctx context.Context, j P[int]) error", "type P[T any] struct{ V T }\n"), "DIR/main.go:11:33: F.j: cannot carry P[int]: generic types"},
 		{"map key", service("ctx context.Context, m map[float64]int) error", ""), "DIR/main.go:11:33: F.m: cannot carry map[float64]int: the key of a map must be"},
 		{"pointer type", service("ctx context.Context, p P) error", "type P *int\n"), "DIR/main.go:11:33: F.p: cannot carry P: it is a pointer"},
-		{"error type", service("ctx context.Context) error", "type E struct{ Err error }\n\nfunc (E) Error() string { return \"\" }\n"),
+		{
+			"error type", service("ctx context.Context) error", "type E struct{ Err error }\n\nfunc (E) Error() string { return \"\" }\n"),
 			"DIR/main.go:15:16: E.Err: cannot carry error: an error can only be the last result\n" +
-				"DIR/main.go:15:6: E is an exported error type, so it crosses to callers: to keep it inside, start its name with a small letter"},
+				"DIR/main.go:15:6: E is an exported error type, so it crosses to callers: to keep it inside, start its name with a small letter",
+		},
 		{"p1 twice", service("_ context.Context, _ int, p1 int) error", ""), "DIR/main.go:11:10: F: two parameters or results are called p1"},
-		{"two of a name", strings.Replace(service("ctx context.Context, a Thing, b sub.Thing) error", "type Thing struct{}\n"), "\n\n\t\"github", "\n\n\t\"github.com/cell-network/cell/t/sub\"\n\t\"github", 1) +
-			"-- sub/sub.go --\npackage sub\n\ntype Thing struct{ X int }\n",
-			"DIR/main.go:12:42: F.b: cannot carry sub.Thing: DIR/main.go:16:6 is another type of that name"},
-		{"two errors at once", service("ctx context.Context, a chan int, b func()) error", ""),
-			"DIR/main.go:11:33: F.a: cannot carry chan int: only values cross between cells\nDIR/main.go:11:45: F.b: cannot carry func()"},
+		{
+			"two of a name", strings.Replace(service("ctx context.Context, a Thing, b sub.Thing) error", "type Thing struct{}\n"), "\n\n\t\"github", "\n\n\t\"github.com/cell-network/cell/t/sub\"\n\t\"github", 1) +
+				"-- sub/sub.go --\npackage sub\n\ntype Thing struct{ X int }\n",
+			"DIR/main.go:12:42: F.b: cannot carry sub.Thing: DIR/main.go:16:6 is another type of that name",
+		},
+		{
+			"two errors at once", service("ctx context.Context, a chan int, b func()) error", ""),
+			"DIR/main.go:11:33: F.a: cannot carry chan int: only values cross between cells\nDIR/main.go:11:45: F.b: cannot carry func()",
+		},
 	}
 	for _, tt := range tests {
 		dir := module(t)

@@ -26,8 +26,10 @@ type extractor struct {
 
 // extract describes the served type and the package's error types.
 func extract(p *program, s *served) (*extractor, error) {
-	x := &extractor{p: p, served: s, genome: &genome.Genome{Format: genome.Format, Serves: s.name()},
-		named: map[string]*types.Named{}, funcs: map[string]*types.Func{}}
+	x := &extractor{
+		p: p, served: s, genome: &genome.Genome{Format: genome.Format, Serves: s.name()},
+		named: map[string]*types.Named{}, funcs: map[string]*types.Func{},
+	}
 	var files []*ast.File
 	for _, fs := range p.imp.files {
 		files = append(files, fs...)

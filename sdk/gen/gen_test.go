@@ -97,8 +97,10 @@ func TestIDsStayAcrossBuilds(t *testing.T) {
 		{"ctx context.Context, a, b int, v V) error", "type V struct { X, Y, Z int }", "F=1(a=1 b=2 v=3) V(X=1 Y=2 Z=3)"},
 		{"ctx context.Context, v V, b, a int) error", "type V struct { Z, Y, X int }\nfunc (S) A(context.Context) {}", "F=1(v=3 b=2 a=1) A=2() V(X=1 Y=2 Z=3)"},
 		{"ctx context.Context, v V, a int) error", "type V struct { Z int }", "F=1(v=3 a=1) V(Z=3)"},
-		{"ctx context.Context, v V, a int, b int) error", "type V struct { Y, Z int }\nfunc (S) A(context.Context) {}",
-			"F=1(v=3 a=1 b=4) A=3() V(Z=3 Y=4)"},
+		{
+			"ctx context.Context, v V, a int, b int) error", "type V struct { Y, Z int }\nfunc (S) A(context.Context) {}",
+			"F=1(v=3 a=1 b=4) A=3() V(Z=3 Y=4)",
+		},
 	}
 	for i, s := range steps {
 		put(t, dir, "main.go", service(s.f, s.more))

@@ -193,8 +193,10 @@ func stub(path string) *types.Package {
 
 // shadowed finds a declaration that hides one of the type names that generated code is written with.
 func (p *program) shadowed() error {
-	basic := []string{"any", "bool", "byte", "error", "float32", "float64", "int", "int8", "int16", "int32", "int64", "string",
-		"uint", "uint8", "uint16", "uint32", "uint64"}
+	basic := []string{
+		"any", "bool", "byte", "error", "float32", "float64", "int", "int8", "int16", "int32", "int64", "string",
+		"uint", "uint8", "uint16", "uint32", "uint64",
+	}
 	for _, name := range p.pkg.Scope().Names() {
 		if slices.Contains(basic, name) {
 			return p.errorf(p.pkg.Scope().Lookup(name).Pos(), "the name %s hides Go's own type: choose another one", name)

@@ -37,8 +37,10 @@ func sample(t testing.TB) *Genome {
 		Methods: []Method{
 			{Name: "Add", Doc: "Add returns a plus b.", Request: message(t, "a int64", "b int64"), Result: message(t, "result int64")},
 			{Name: "All", Request: message(t, "v All"), Result: message(t, "result All")},
-			{Name: "Small", Request: message(t, "a int8", "b uint16", "c float32", "d bool", "e float64", "f uint8"),
-				Result: message(t, "q int8", "r string")},
+			{
+				Name: "Small", Request: message(t, "a int8", "b uint16", "c float32", "d bool", "e float64", "f uint8"),
+				Result: message(t, "q int8", "r string"),
+			},
 			{Name: "Greet", Request: message(t, "name string", "polite *bool"), Result: message(t, "result string")},
 			{Name: "Wait", Request: message(t, "d duration", "at time", "data bytes"), Result: message(t, "r1 duration", "r2 time", "r3 bytes")},
 			{Name: "Sum", Variadic: true, Request: message(t, "base int", "more []int"), Result: message(t, "result int")},
@@ -72,8 +74,10 @@ func TestRefText(t *testing.T) {
 			t.Errorf("%s: %s", s, got)
 		}
 	}
-	for _, s := range []string{"", "chan int", "pos", "[]", "map[string]", "map[[]int]int", "map[string", "int ", "[3]int", "any", "*",
-		strings.Repeat("[]", 40) + "int", strings.Repeat("x", 2000), "map[map[int]int]int", "invalid"} {
+	for _, s := range []string{
+		"", "chan int", "pos", "[]", "map[string]", "map[[]int]int", "map[string", "int ", "[3]int", "any", "*",
+		strings.Repeat("[]", 40) + "int", strings.Repeat("x", 2000), "map[map[int]int]int", "invalid",
+	} {
 		if r, err := ParseRef(s); err == nil {
 			t.Errorf("%.40q was read as %s", s, r)
 		}

@@ -44,8 +44,10 @@ var pendingPool = sync.Pool{New: func() any { return &pending{done: make(chan st
 // NewConn greets the server on nc and returns at once; calls may follow without waiting for the answer. nc belongs to the
 // Conn afterwards.
 func NewConn(nc net.Conn) *Conn {
-	c := &Conn{nc: nc, r: newReader(nc), done: make(chan struct{}), calls: map[uint64]*pending{},
-		greeted: make(chan struct{}), pings: map[string]chan struct{}{}}
+	c := &Conn{
+		nc: nc, r: newReader(nc), done: make(chan struct{}), calls: map[uint64]*pending{},
+		greeted: make(chan struct{}), pings: map[string]chan struct{}{},
+	}
 	c.w = newWriter(nc, DefaultStall, c.cannotWrite)
 	go c.w.run()
 	go c.serve()
@@ -107,8 +109,10 @@ func (c *Conn) begin(ctx context.Context, p *pending, method uint32, request []b
 	case c.err != nil:
 		err = &NotSent{c.err}
 	case len(request) > most:
-		err = &Error{Code: CodeInvalidRequest, NotExecuted: true,
-			Message: fmt.Sprintf("the request has %d bytes, allowed are %d", len(request), most)}
+		err = &Error{
+			Code: CodeInvalidRequest, NotExecuted: true,
+			Message: fmt.Sprintf("the request has %d bytes, allowed are %d", len(request), most),
+		}
 	}
 	if err != nil {
 		c.mu.Unlock()

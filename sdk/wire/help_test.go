@@ -68,8 +68,10 @@ func serve(t testing.TB, change func(*Server)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{path: filepath.Join(dir, "s"), entered: make(chan struct{}, 1000), gate: make(chan struct{}),
-		served: make(chan error, 1)}
+	f := &fixture{
+		path: filepath.Join(dir, "s"), entered: make(chan struct{}, 1000), gate: make(chan struct{}),
+		served: make(chan error, 1),
+	}
 	f.Server = &Server{Handler: f.handle, Genome: []byte(`{"name":"test"}`), Hello: Hello{Name: "test", Version: "1.2", Hash: "abcd"}}
 	if change != nil {
 		change(f.Server)

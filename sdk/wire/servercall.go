@@ -65,8 +65,10 @@ func (c *serverConn) call(h header) error {
 	c.calls[h.id] = cancel
 	c.work.Add(1)
 	c.mu.Unlock()
-	go c.run(ctx, cancel, h.id, size, Request{Method: e.method, Payload: b[extensionSize:], Trace: e.trace, Schema: e.schema,
-		Attempt: e.attempt})
+	go c.run(ctx, cancel, h.id, size, Request{
+		Method: e.method, Payload: b[extensionSize:], Trace: e.trace, Schema: e.schema,
+		Attempt: e.attempt,
+	})
 	return nil
 }
 

@@ -30,8 +30,10 @@ type serverConn struct {
 }
 
 func newServerConn(s *Server, nc net.Conn) *serverConn {
-	c := &serverConn{s: s, nc: nc, r: newReader(nc), done: make(chan struct{}), most: MaxFrame,
-		calls: map[uint64]context.CancelFunc{}}
+	c := &serverConn{
+		s: s, nc: nc, r: newReader(nc), done: make(chan struct{}), most: MaxFrame,
+		calls: map[uint64]context.CancelFunc{},
+	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.w = newWriter(nc, s.Stall, func(err error) {
 		if !hungUp(err) {
