@@ -148,10 +148,14 @@ func (b *bed) podman() error {
 	}
 	t, err := contest(7,
 		rival{func() error { _, err := b.cell("stop", "echo"); return err }, func() error { _, err := b.cell("start", "echo"); return err }},
-		rival{nil, run})
+		rival{nil, run},
+		rival{nil, func() error {
+			return b.tool("systemd-run", "--quiet", "--collect", "-pType=notify", b.path("echo"))
+		}})
 	if err != nil {
 		return err
 	}
 	line("start: podman run / cell start, same binary", ratio(t[1], t[0]), "≥ 5")
+	line("start: podman run / systemd-run without a sandbox, same binary", ratio(t[1], t[2]), "")
 	return nil
 }
