@@ -1,8 +1,6 @@
 package celld
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -15,35 +13,15 @@ import (
 	"github.com/cell-network/cell/celld/store"
 	"github.com/cell-network/cell/celld/systemd"
 	"github.com/cell-network/cell/celld/unit"
-	"github.com/cell-network/cell/internal/host"
+	"github.com/cell-network/cell/internal/host/hosttest"
 )
 
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "host-init" {
-		if err := host.Init(os.Args[2:]); err != nil {
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { hosttest.Main(m) }
 
 // A socket that systemd gave up is opened again. Cells' own sockets have no limit that could be hit, so this one gets the
 // limit that systemd has by default, and a program that ends at once.
 func TestRearm(t *testing.T) {
-	state := t.TempDir()
-	t.Setenv("XDG_STATE_HOME", state)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	h, err := host.Ensure(ctx, host.Embedded, "/bin/true")
-	var lacks *host.Error
-	if errors.As(err, &lacks) && os.Getenv("CELL_TEST_REQUIRE") == "" {
-		t.Skip(lacks)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Down(context.Background())
+	h, state, ctx := hosttest.Up(t)
 	bus, err := h.Dial(ctx)
 	if err != nil {
 		t.Fatal(err)

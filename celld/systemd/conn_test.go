@@ -3,45 +3,20 @@ package systemd
 import (
 	"context"
 	"errors"
-	"os"
 	"testing"
-	"time"
 
 	"github.com/godbus/dbus/v5"
 
 	"github.com/cell-network/cell/celld/unit"
-	"github.com/cell-network/cell/internal/host"
+	"github.com/cell-network/cell/internal/host/hosttest"
 )
 
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "host-init" {
-		if err := host.Init(os.Args[2:]); err != nil {
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { hosttest.Main(m) }
 
 // connect brings up a manager of the test's own.
 func connect(t *testing.T) (*Conn, context.Context) {
 	t.Helper()
-	t.Setenv("XDG_STATE_HOME", t.TempDir())
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
-	h, err := host.Ensure(ctx, host.Embedded, "/bin/true")
-	var lacks *host.Error
-	if errors.As(err, &lacks) && os.Getenv("CELL_TEST_REQUIRE") == "" {
-		t.Skip(lacks)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Down(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	h, _, ctx := hosttest.Up(t)
 	bus, err := h.Dial(ctx)
 	if err != nil {
 		t.Fatal(err)

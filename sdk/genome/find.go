@@ -3,6 +3,8 @@ package genome
 import (
 	"fmt"
 	"strings"
+
+	"github.com/cell-network/cell/internal/nearest"
 )
 
 // FindMethod returns the method that a word means: its name in any case, dashes ignored. The error names what is near.
@@ -25,8 +27,8 @@ func FindMethod(g *Genome, word string) (*Method, error) {
 		return nil, fmt.Errorf("%q may be %s or %s: write it in the right case", word, found[0].Name, found[1].Name)
 	}
 	msg := fmt.Sprintf("%s has no method %q", g.Cell, short(word))
-	if near := nearest(word, names); near != "" {
-		msg += ", did you mean " + near + "?"
+	if n := near(word, names); n != "" {
+		msg += ", did you mean " + n + "?"
 	}
 	if len(names) > 0 {
 		msg += " It has " + strings.Join(names, ", ")
@@ -38,37 +40,19 @@ func fold(s string) string {
 	return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(s))
 }
 
-// nearest returns the name with the smallest edit distance to word, or "" when none is near.
-func nearest(word string, names []string) string {
-	word = fold(short(word))
-	best, limit := "", len(word)/3+2
-	for _, name := range names {
-		if d := distance(word, fold(name)); d < min(limit, len(word)) {
-			best, limit = name, d
+// near returns the name that word probably means, or "".
+func near(word string, names []string) string {
+	folded := make([]string, len(names))
+	for i, name := range names {
+		folded[i] = fold(name)
+	}
+	word = nearest.Word(fold(short(word)), folded)
+	for i, name := range folded {
+		if name == word {
+			return names[i]
 		}
 	}
-	return best
-}
-
-// distance is the Levenshtein distance.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
+	return ""
 }
 
 // Signature is the method as in Go, without its context and its error: "Add(a, b int64) int64".

@@ -91,8 +91,8 @@ func unknownParameter(m *Method, name, word string, next int) error {
 		names = append(names, p.Name)
 	}
 	msg := fmt.Sprintf("%s has no parameter %s", m.Name, name)
-	if near := nearest(name, names); near != "" {
-		msg += ", did you mean " + near + "?"
+	if n := near(name, names); n != "" {
+		msg += ", did you mean " + n + "?"
 	}
 	if next < len(names) {
 		msg += fmt.Sprintf(" (to pass the text itself, write %s=%s)", names[next], word)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/cell-network/cell/internal/nearest"
 )
 
 // decoder fills a manifest from a TOML tree by the table of keys.
@@ -145,7 +147,7 @@ func (d *decoder) unknown(at Pos, key, where string, known []string) {
 		where = " in " + where
 	}
 	e := d.add(at, "unknown key %q%s", short(key), where)
-	if n := Nearest(key, known); n != "" {
+	if n := nearest.Word(key, known); n != "" {
 		e.hint("did you mean %s?", n)
 	} else {
 		e.hint("known are: %s", strings.Join(known, ", "))
