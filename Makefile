@@ -3,7 +3,7 @@ GO ?= go
 PREFIX ?= /usr/local
 TOOL = $(GO) tool -modfile=tools.mod
 
-.PHONY: build demo test check install deps bench clean
+.PHONY: build demo test check install deps vmtest bench clean
 
 build:
 	@mkdir -p bin
@@ -35,6 +35,11 @@ deps:
 BUILT ?= bin
 install: $(if $(wildcard $(BUILT)/celld),,build)
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BUILT='$(BUILT)' packaging/install.sh
+
+# A guest in QEMU: the kernel holds cells to their limits. Minutes, as nothing speeds QEMU up here.
+vmtest: deps build
+	@packaging/deps.sh vm
+	CELL_TEST_VM=1 $(GO) test -v -count=1 -timeout 20m ./tests/vm
 
 # Rivals side by side in one run; docs/benchmarks.md says how to read it.
 bench: deps

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Installs the distribution's packages that building, running and testing need, as root on Debian; otherwise names them.
+# With the word vm also those of the tests in a virtual machine.
 set -eu
 missing=
 command -v dbus-daemon >/dev/null || missing="$missing dbus"
@@ -11,6 +12,10 @@ command -v systemd-nspawn >/dev/null || missing="$missing systemd-container"
 [ -e /usr/share/doc/libpam-systemd ] || missing="$missing libpam-systemd"
 command -v curl >/dev/null || missing="$missing curl"
 [ -x /usr/bin/python3 ] || missing="$missing python3"
+if [ "${1:-}" = vm ]; then
+	command -v qemu-system-x86_64 >/dev/null || missing="$missing qemu-system-x86"
+	command -v debootstrap >/dev/null || missing="$missing debootstrap"
+fi
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 	export DEBIAN_FRONTEND=noninteractive

@@ -75,6 +75,27 @@ func main() {
 		}
 		fmt.Fprintln(w, len(b))
 	})
+	http.HandleFunc("/fork", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.Atoi(r.FormValue("n"))
+		for i := range n {
+			c := exec.Command("/bin/sleep", "30")
+			if err := c.Start(); err != nil {
+				fmt.Fprintf(w, "refused after %d: %v\n", i, err)
+				return
+			}
+		}
+		fmt.Fprintln(w, "started all")
+	})
+	http.HandleFunc("/fill", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.Atoi(r.FormValue("mb"))
+		fmt.Fprintln(w, os.WriteFile(r.FormValue("path"), make([]byte, n<<20), 0o644))
+	})
+	http.HandleFunc("/spin", func(w http.ResponseWriter, r *http.Request) {
+		d, _ := time.ParseDuration(r.FormValue("for"))
+		for end := time.Now().Add(d); time.Now().Before(end); {
+		}
+		fmt.Fprintln(w, "spun")
+	})
 	http.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 		d, _ := time.ParseDuration(r.FormValue("for"))
 		time.Sleep(d)
