@@ -15,32 +15,26 @@ import (
 // connection and used next to no processor time, it is stopped; its socket wakes it again. Cells of the SDK and proxies
 // do that themselves, so nothing here runs for them.
 func (s *Server) doze(ctx context.Context, name string) {
-	_, r, err := s.rootOf(name)
+	v, err := s.Systemd.One(ctx, unit.ServiceUnit(name), "Service", "Environment")
 	if err != nil {
-		return
+		return // it has gone again
 	}
-	f, err := s.load(r.Dir, r.Owner)
-	if err != nil {
-		return
+	env, _ := v.([]string)
+	if limit := unit.DozeOf(env); limit > 0 {
+		go s.watchIdle(ctx, name, limit)
 	}
-	p, ok := f.pairs[name]
-	if !ok || p.Manifest.Speaks == "cell" || p.Program != nil || p.Manifest.Life.Warm || p.Manifest.Life.IdleTimeout == 0 {
-		return
-	}
-	go s.watchIdle(ctx, p)
 }
 
-func (s *Server) watchIdle(ctx context.Context, p unit.Pair) {
-	limit := p.Manifest.Life.IdleTimeout
+func (s *Server) watchIdle(ctx context.Context, name string, limit time.Duration) {
 	every := min(max(limit/4, 250*time.Millisecond), 30*time.Second)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	path := s.listensOn(ctx, p.Name)
+	path := s.listensOn(ctx, name)
 	var pid uint32
 	var used uint64
 	idle := time.Now()
 	for {
-		st := systemd.State{Name: p.Name}
+		st := systemd.State{Name: name}
 		if err := s.Systemd.Detail(ctx, &st); err != nil || st.Service != "active" || pid != 0 && st.PID != pid {
 			return
 		}
@@ -52,8 +46,8 @@ func (s *Server) watchIdle(ctx context.Context, p unit.Pair) {
 		}
 		used = st.CPU
 		if time.Since(idle) >= limit {
-			if err := s.Systemd.Stop(ctx, unit.ServiceUnit(p.Name)); err != nil {
-				s.Log.Error("put to sleep", "cell", p.Name, "error", err)
+			if err := s.Systemd.Stop(ctx, unit.ServiceUnit(name)); err != nil {
+				s.Log.Error("put to sleep", "cell", name, "error", err)
 			}
 			return
 		}

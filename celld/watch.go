@@ -49,6 +49,14 @@ func (s *Server) healthOf(name string) health {
 // Watch notes why cells end, gives up on those that never start, re-arms failed sockets and puts programs to sleep that
 // cannot do it themselves. It returns when ctx ends or the bus goes.
 func (s *Server) Watch(ctx context.Context) error {
+	// Who became active while no celld was there.
+	if all, err := s.Systemd.List(ctx); err == nil {
+		for name, st := range all {
+			if st.Service == "active" {
+				s.doze(ctx, name)
+			}
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():

@@ -19,9 +19,6 @@ type filter struct {
 	List  []string
 }
 
-// Rule is one line of the sandbox for people: what the property does and which value was asked for.
-type Rule struct{ What, Requested, Property string }
-
 // membrane is the sandbox of an own user's cell: it sees the system read-only, its own directory read-only with data/,
 // cache/ and log/ writable, no other home, no other cell's socket and, unless it asked for it, no network.
 func membrane(m *manifest.Manifest, at Place) []Property {

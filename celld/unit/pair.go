@@ -35,6 +35,9 @@ func pair(n *manifest.Node, name string, at Place) Pair {
 		p.Service = program
 	}
 	env := environment(m, name)
+	if m.Speaks != "cell" && p.Program == nil && m.Life.IdleTimeout > 0 && !m.Life.Warm {
+		env = append(env, doze+m.Life.IdleTimeout.String())
+	}
 	p.Hash = hash(p.Socket, p.Service, p.Program, []Property{prop("Environment", env), prop("publish", m.Net.Publish)})
 	env = append(env, definition+p.Hash)
 	p.Service = append(p.Service, prop("Environment", env))
@@ -89,6 +92,20 @@ func door(m *manifest.Manifest, name, slice string, at Place) *Door {
 
 // definition is the variable that holds a definition's hash: systemd keeps it over a restart of celld.
 const definition = "CELL_DEFINITION="
+
+// doze is the variable of a program that celld puts to sleep, because it cannot do that itself.
+const doze = "CELL_DOZE="
+
+// DozeOf reads after which idle time celld puts a service to sleep, from its environment; 0 is never.
+func DozeOf(env []string) time.Duration {
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, doze); ok {
+			d, _ := time.ParseDuration(v)
+			return d
+		}
+	}
+	return 0
+}
 
 // DefinitionOf reads the hash from a service's environment.
 func DefinitionOf(env []string) string {

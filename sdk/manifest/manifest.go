@@ -46,7 +46,6 @@ type Resources struct {
 type Life struct {
 	IdleTimeout time.Duration // 0: never sleeps by itself
 	Warm        bool
-	AutoCleanup bool
 	Ready       string // "notify": sd_notify; "started": it runs; "port": it accepts connections on Port
 	ReadyWithin time.Duration
 	StopWithin  time.Duration
