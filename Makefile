@@ -43,6 +43,7 @@ vmtest: deps build
 
 # Rivals side by side in one run; docs/benchmarks.md says how to read it.
 bench: deps
+	@packaging/deps.sh bench
 	$(GO) run ./bench
 
 clean:

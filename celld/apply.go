@@ -98,6 +98,9 @@ func (s *Server) run(ctx context.Context, f *forest, steps []reconcile.Step, asl
 		if st.Verb == reconcile.Stop {
 			begin := time.Now()
 			tell(st, begin, s.close(ctx, st.Name))
+			if base := unit.Base(st.Name); f.tree.Find(base) == nil {
+				s.dropSlice(ctx, unit.SliceName(base))
+			}
 			continue
 		}
 		byCell[unit.Base(st.Name)] = append(byCell[unit.Base(st.Name)], st)
@@ -296,12 +299,12 @@ func (s *Server) Stop(ctx context.Context, name string, forget bool) error {
 	}
 	if forget {
 		// An empty slice stays active for ever otherwise; after a mere stop it waits for the next start.
-		dropped := map[string]bool{}
-		for _, n := range names {
-			if sl := unit.SliceName(unit.Base(n)); !dropped[sl] {
-				dropped[sl] = true
-				s.dropSlice(ctx, sl)
-			}
+		all, err := s.Systemd.Slices(ctx, name)
+		if err != nil {
+			return err
+		}
+		for _, sl := range all {
+			s.dropSlice(ctx, sl)
 		}
 	}
 	return nil

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the distribution's packages that building, running and testing need, as root on Debian; otherwise names them.
-# With the word vm also those of the tests in a virtual machine.
+# With the word vm also those of the tests in a virtual machine, with bench the rivals that are measured.
 set -eu
 missing=
 command -v dbus-daemon >/dev/null || missing="$missing dbus"
@@ -15,6 +15,10 @@ command -v curl >/dev/null || missing="$missing curl"
 if [ "${1:-}" = vm ]; then
 	command -v qemu-system-x86_64 >/dev/null || missing="$missing qemu-system-x86"
 	command -v debootstrap >/dev/null || missing="$missing debootstrap"
+fi
+if [ "${1:-}" = bench ]; then
+	command -v podman >/dev/null || missing="$missing podman"
+	command -v runc >/dev/null || missing="$missing runc"
 fi
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

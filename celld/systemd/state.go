@@ -35,15 +35,34 @@ type State struct {
 	Idle            time.Duration // after which it goes to sleep by itself; 0: never
 }
 
+// listed is an element of ListUnitsByPatterns' answer.
+type listed struct {
+	Name, Description, Load, Active, Sub, Following string
+	Path                                            dbus.ObjectPath
+	JobID                                           uint32
+	JobType                                         string
+	JobPath                                         dbus.ObjectPath
+}
+
+// Slices lists the loaded slices of a cell and its subtree.
+func (c *Conn) Slices(ctx context.Context, name string) ([]string, error) {
+	own := unit.SliceName(name)
+	below := strings.ReplaceAll(strings.TrimSuffix(own, ".slice"), `\`, `\\`) + "-*.slice" // a backslash quotes in patterns
+	var units []listed
+	patterns := []string{strings.ReplaceAll(own, `\`, `\\`), below}
+	if err := c.mgr.CallWithContext(ctx, managerIf+".ListUnitsByPatterns", 0, []string{}, patterns).Store(&units); err != nil {
+		return nil, fmt.Errorf("list slices: %w", err)
+	}
+	out := make([]string, len(units))
+	for i, u := range units {
+		out[i] = u.Name
+	}
+	return out, nil
+}
+
 // List reads all instances that have a loaded unit.
 func (c *Conn) List(ctx context.Context) (map[string]*State, error) {
-	var units []struct {
-		Name, Description, Load, Active, Sub, Following string
-		Path                                            dbus.ObjectPath
-		JobID                                           uint32
-		JobType                                         string
-		JobPath                                         dbus.ObjectPath
-	}
+	var units []listed
 	if err := c.mgr.CallWithContext(ctx, managerIf+".ListUnitsByPatterns", 0, []string{}, unit.Patterns()).Store(&units); err != nil {
 		return nil, fmt.Errorf("list units: %w", err)
 	}
