@@ -105,7 +105,7 @@ func (s *Server) run(ctx context.Context, f *forest, steps []reconcile.Step, asl
 		}
 		byCell[unit.Base(st.Name)] = append(byCell[unit.Base(st.Name)], st)
 	}
-	// failed is closed-over by name: which cells' work ended, and how.
+	// An outcome is written before done is closed and read after.
 	type outcome struct {
 		done   chan struct{}
 		failed bool
