@@ -28,20 +28,24 @@ func newLogs() *cobra.Command {
 	return c
 }
 
-// unitMatches selects all that a cell's units wrote and what their manager wrote of them. It is wider than journalctl -u:
-// the last lines of a process that ended at once are filed as a system unit's, whatever manager runs it, because journald
-// finds its control group gone and has only the name that the manager gave (journald-context.c).
+// unitMatches selects all that a cell's units wrote and what their manager wrote of them. It is wider than journalctl -u,
+// which loses the last words of a process that ended at once. By the time journald looks, its control group is gone, or it
+// was looked at before it entered one (systemd connects the output first): such a line is filed as a system unit's, as the
+// manager's own, or as nobody's, and has only the identifier that the manager gave it (journald-context.c).
 func unitMatches(name string) []string {
-	var m []string
+	uid := fmt.Sprintf("_UID=%d", os.Getuid())
+	said := []string{"_TRANSPORT=stdout", "SYSLOG_IDENTIFIER=" + name}
+	matches := [][]string{append([]string{uid}, said...), append([]string{"_SYSTEMD_UNIT=init.scope"}, said...)}
 	for _, u := range []string{"cell@" + name + ".service", "cell-program@" + name + ".service", "cell@" + name + ".socket"} {
-		for _, match := range [][]string{
-			{"_SYSTEMD_UNIT=" + u}, {"_SYSTEMD_USER_UNIT=" + u}, {"_PID=1", "UNIT=" + u}, {fmt.Sprintf("_UID=%d", os.Getuid()), "USER_UNIT=" + u},
-		} {
-			if len(m) > 0 {
-				m = append(m, "+")
-			}
-			m = append(m, match...)
-		}
+		matches = append(matches, []string{"_SYSTEMD_UNIT=" + u}, []string{"_SYSTEMD_USER_UNIT=" + u},
+			[]string{"_PID=1", "UNIT=" + u}, []string{uid, "USER_UNIT=" + u})
 	}
-	return m
+	var words []string
+	for i, m := range matches {
+		if i > 0 {
+			words = append(words, "+")
+		}
+		words = append(words, m...)
+	}
+	return words
 }
