@@ -68,7 +68,7 @@ func TestLayers(t *testing.T) {
 			{"celld/store", []string{std}, "the store knows files only"},
 			{"celld/unit", []string{std, Module + "/sdk/manifest", "github.com/godbus/dbus"}, "units are described, not made, there"},
 			{"celld/systemd", []string{std, Module + "/celld/unit", "github.com/godbus/dbus"}, "it talks to systemd and decides nothing"},
-			{"celld", []string{std, Module + "/celld", Module + "/sdk/api", Module + "/sdk/manifest", Module + "/sdk/genome", Module + "/sdk/wire", "github.com/godbus/dbus", "golang.org/x/sys"}, "celld uses contracts of the SDK, never the commands"},
+			{"celld", []string{std, Module + "/celld", Module + "/sdk/api", Module + "/sdk/manifest", Module + "/sdk/genome", Module + "/sdk/wire", Module + "/sdk/broker", "github.com/godbus/dbus", "golang.org/x/sys"}, "celld uses contracts of the SDK, never the commands"},
 			{"cmd/celld", []string{std, Module + "/celld", "github.com/godbus/dbus", "github.com/coreos/go-systemd"}, "wiring only"},
 			{"cmd/cell", []string{std, Module, "github.com/spf13/cobra", "github.com/godbus/dbus", "golang.org/x/sys"}, "the command talks to daemons over their contract"},
 			{"sdk/manifest", []string{std, Module + "/internal/nearest", "github.com/pelletier/go-toml"}, "the manifest knows nothing of systemd"},
@@ -76,7 +76,8 @@ func TestLayers(t *testing.T) {
 			{"sdk/gen", []string{std, Module + "/sdk/genome"}, "the generator reads source, it connects nowhere"},
 			{"sdk/wire", []string{std, "google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys"}, "the wire knows no cells"},
 			{"sdk/api", []string{std, "github.com/godbus/dbus"}, "a contract"},
-			{"sdk", []string{std, Module + "/sdk/wire", Module + "/sdk/api", "github.com/godbus/dbus", "google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys"}, "what a cell imports is the standard library, godbus, protowire and x/sys"},
+			{"sdk/broker", []string{std, "google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys"}, "a contract"},
+			{"sdk", []string{std, Module + "/sdk/wire", Module + "/sdk/broker", Module + "/sdk/api", "github.com/godbus/dbus", "google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys"}, "what a cell imports is the standard library, godbus, protowire and x/sys"},
 		} {
 			if dir != rule.folder && !strings.HasPrefix(dir, rule.folder+"/") {
 				continue

@@ -39,6 +39,7 @@ type Server struct {
 	trees  map[string]*sync.Mutex
 	limits map[string]string // last limits set, by instance
 	health map[string]health // by instance
+	turns  map[string]int    // how often a cell was connected to, which chooses among replicas
 }
 
 // Error is an answer for a caller: a D-Bus error name and a text.

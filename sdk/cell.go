@@ -2,7 +2,11 @@
 // standard library, godbus, protowire and x/sys, and nothing else.
 package sdk
 
-import "context"
+import (
+	"context"
+
+	"github.com/cell-network/cell/sdk/wire"
+)
 
 // Cell is what Main serves: a type whose CellBuild method `cell build` generates from its exported methods.
 type Cell interface {
@@ -17,9 +21,12 @@ type Genome struct {
 	JSON    []byte // the whole genome as in genome.json; answered to who asks for it
 	Methods []Method
 
-	// Error encodes err when it is, or wraps, one of the error types of the cell's package: the type's name and its
-	// fields. ok is false for every other error. A nil Error knows none.
-	Error func(err error) (name string, payload []byte, ok bool)
+	// Accepts are wire hashes of older genomes whose callers this cell still serves.
+	Accepts []string
+
+	// Error encodes err when it is, or wraps, one of the error types of the cell's package: the type's name, its own text
+	// without that of what wraps it, and its fields. ok is false for every other error. A nil Error knows none.
+	Error func(err error) (name, text string, payload []byte, ok bool)
 }
 
 // Method is one served method.
@@ -30,4 +37,7 @@ type Method struct {
 	// Call decodes request, calls the cell's method and encodes its results. A request that does not decode is an
 	// *InvalidRequest.
 	Call func(ctx context.Context, request []byte) (result []byte, err error)
+
+	// Stream takes the place of Call where items are streamed in either direction.
+	Stream func(ctx context.Context, request []byte, s *wire.Stream) (result []byte, err error)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/cell-network/cell/sdk/wire"
 )
@@ -13,7 +14,7 @@ func handler(g *Genome) (wire.Handler, error) {
 	methods := make(map[uint32]*Method, len(g.Methods))
 	for i := range g.Methods {
 		m := &g.Methods[i]
-		if m.ID == 0 || m.Call == nil || methods[m.ID] != nil {
+		if m.ID == 0 || (m.Call == nil) == (m.Stream == nil) || methods[m.ID] != nil {
 			return nil, fmt.Errorf("serve cell %s: method %q has the id %d, which is 0 or not its own, or no function",
 				g.Name, m.Name, m.ID)
 		}
@@ -24,19 +25,29 @@ func handler(g *Genome) (wire.Handler, error) {
 		if m == nil {
 			return nil, &wire.Error{Code: wire.CodeNoSuchMethod, Message: fmt.Sprintf("cell %s has no method %d", g.Name, r.Method)}
 		}
-		result, err := m.Call(ctx, r.Payload)
+		ctx = withMeta(ctx, meta{trace: r.Trace, priority: r.Priority})
+		var result []byte
+		var err error
+		switch {
+		case m.Call != nil && r.Stream == nil:
+			result, err = m.Call(ctx, r.Payload)
+		case m.Stream != nil && r.Stream != nil:
+			result, err = m.Stream(ctx, r.Payload, r.Stream)
+		default:
+			err = &InvalidRequest{Reason: m.Name + " was called as a stream and is none, or the other way round"}
+		}
 		if err != nil {
-			return nil, g.answer(ctx, err)
+			return nil, g.answer(ctx, m.Name, err)
 		}
 		return result, nil
 	}, nil
 }
 
 // answer says which error of the wire a method's error is.
-func (g *Genome) answer(ctx context.Context, err error) error {
+func (g *Genome) answer(ctx context.Context, method string, err error) error {
 	if g.Error != nil {
-		if name, payload, ok := g.Error(err); ok {
-			return &wire.Error{Code: wire.CodeApplication, Name: name, Message: err.Error(), Payload: payload}
+		if name, text, payload, ok := g.Error(err); ok {
+			return &wire.Error{Code: wire.CodeApplication, Name: name, Message: text, Payload: payload}
 		}
 	}
 	// Only the caller's own cancellation and deadline are told as such: a method may have a timeout of its own within.
@@ -58,5 +69,7 @@ func (g *Genome) answer(ctx context.Context, err error) error {
 		invalid := &InvalidRequest{Field: e.Field, Reason: e.Reason}
 		return &wire.Error{Code: wire.CodeInvalidRequest, Message: invalid.Error(), Payload: encodeInvalid(invalid)}
 	}
-	return &wire.Error{Code: wire.CodeRemote, Message: err.Error()}
+	// What such an error says may be a secret of this cell: it stays here.
+	slog.Error(method+" failed: "+err.Error(), "method", method, "trace", TraceID(ctx))
+	return &wire.Error{Code: wire.CodeRemote, Message: "internal error, see the log of " + g.Name}
 }

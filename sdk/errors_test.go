@@ -3,53 +3,103 @@ package sdk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"testing"
 
 	"github.com/cell-network/cell/sdk/wire"
 )
 
-func TestCallError(t *testing.T) {
-	lost := &wire.Lost{Err: wire.ErrClosed}
+// calc is a client of a cell with one error type, Overflow.
+var calc = &Client{target: "calc", remote: &Remote{Error: func(name, text string, payload []byte) (error, func(any) bool, error) {
+	if name != "Overflow" {
+		return nil, nil, nil
+	}
+	if len(payload) == 0 {
+		return nil, nil, errors.New("damaged")
+	}
+	v := &remoteOverflow{text}
+	return *v, func(as any) bool {
+		p, ok := as.(**remoteOverflow)
+		if ok {
+			*p = v
+		}
+		return ok
+	}, nil
+}}}
+
+type remoteOverflow struct{ text string }
+
+func (e remoteOverflow) Error() string { return e.text }
+
+// What a caller is given, its text, and whether the call may have run.
+func TestCallErrors(t *testing.T) {
+	lost, gone := &wire.Lost{Err: wire.ErrClosed}, &wire.NotSent{Err: wire.ErrClosed}
+	late := context.DeadlineExceeded
 	tests := []struct {
 		err, want error
+		text      string
+		run       bool
 	}{
-		{nil, nil},
-		{context.Canceled, context.Canceled},
-		{lost, &Down{"calc", lost}},
-		{&wire.Error{Code: wire.CodeDenied}, &Denied{"calc", "add"}},
-		{&wire.Error{Code: wire.CodeOverloaded}, &Overloaded{"calc"}},
-		{&wire.Error{Code: wire.CodeRemote, Message: "m"}, &RemoteError{"calc", "add", "m"}},
-		{&wire.Error{Code: wire.CodeApplication, Name: "E", Message: "m"}, &RemoteError{"calc", "add", "application error E: m"}},
-		{&wire.Error{Code: wire.CodeNoSuchMethod, Message: "m"}, &RemoteError{"calc", "add", "no such method: m"}},
-		{&wire.Error{Code: 77}, &RemoteError{"calc", "add", "error code 77"}},
+		{lost, &Down{"calc", lost}, "call cell calc: not reachable: connection lost during the call: connection closed", true},
+		{gone, &Down{"calc", gone}, "call cell calc: not reachable: call not sent: connection closed", false},
+		{&wire.NotSent{Err: late}, &Interrupted{"calc", "add", late, false}, "call add of cell calc: context deadline exceeded", false},
+		{&wire.Abandoned{Err: context.Canceled}, &Interrupted{"calc", "add", context.Canceled, true}, "call add of cell calc: context canceled", true},
+		{&wire.Error{Code: wire.CodeCanceled}, &Interrupted{"calc", "add", context.Canceled, true}, "call add of cell calc: context canceled", true},
+		{&wire.Error{Code: wire.CodeDeadlineExceeded}, &Interrupted{"calc", "add", late, true}, "call add of cell calc: context deadline exceeded", true},
+		{&wire.Error{Code: wire.CodeDenied, Message: "not you"}, &Denied{"calc", "add", "not you"}, "call add of cell calc: denied: not you", false},
+		{&wire.Error{Code: wire.CodeOverloaded}, &Overloaded{"calc"}, "call cell calc: overloaded", false},
+		{&wire.Error{Code: wire.CodeRemote, Message: "m"}, &RemoteError{"calc", "add", "m"}, "call add of cell calc: m", true},
+		{&wire.Error{Code: wire.CodeApplication, Name: "E"}, &RemoteError{"calc", "add", "error E, which this program does not know"}, "", true},
+		{&wire.Error{Code: wire.CodeApplication, Name: "Overflow"}, &RemoteError{"calc", "add", "error Overflow, which this program does not know"}, "", true},
+		{&wire.Error{Code: wire.CodeNoSuchMethod, Message: "m"}, &RemoteError{"calc", "add", "no such method: m"}, "", true},
+		{&wire.Error{Code: 77}, &RemoteError{"calc", "add", "error code 77"}, "", true},
 		{
 			&wire.Error{Code: wire.CodeInvalidRequest, Payload: encodeInvalid(&InvalidRequest{Field: "f", Reason: "r"})},
-			&InvalidRequest{Field: "f", Reason: "r", answered: true},
+			&InvalidRequest{Field: "f", Reason: "r", answered: true}, "invalid request: f: r", false,
 		},
-		{&wire.Error{Code: wire.CodeInvalidRequest, Message: "m", Payload: []byte{0xff}}, &InvalidRequest{Reason: "m", answered: true}},
+		{&wire.Error{Code: wire.CodeInvalidRequest, Message: "m", Payload: []byte{0xff}}, &InvalidRequest{Reason: "m", answered: true}, "invalid request: m", false},
 	}
 	for _, test := range tests {
-		if got := CallError("calc", "add", test.err); !reflect.DeepEqual(got, test.want) {
-			t.Errorf("%v: %#v, want %#v", test.err, got, test.want)
+		got := calc.failed("add", test.err)
+		if !reflect.DeepEqual(got, test.want) || test.text != "" && got.Error() != test.text || MayHaveRun(got) != test.run {
+			t.Errorf("%v: %#v %q %v, want %#v", test.err, got, got, MayHaveRun(got), test.want)
 		}
 	}
-	if err := CallError("calc", "add", &wire.Error{Code: wire.CodeDeadlineExceeded}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("deadline: %v", err)
+	if err := calc.failed("add", nil); err != nil {
+		t.Errorf("no error became %v", err)
 	}
-	if err := CallError("calc", "add", &wire.Error{Code: wire.CodeCanceled}); !errors.Is(err, context.Canceled) {
-		t.Errorf("canceled: %v", err)
+	if !MayHaveRun(errors.New("something")) {
+		t.Error("an error that is of no call says that nothing ran")
+	}
+	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
+		if err := calc.failed("add", &wire.Abandoned{Err: end}); !errors.Is(err, end) {
+			t.Errorf("%v is not %v", err, end)
+		}
+	}
+}
+
+// The cell's own error is found as a value and as a pointer, whichever the provider returned.
+func TestOwnErrors(t *testing.T) {
+	err := fmt.Errorf("work: %w", calc.failed("add", &wire.Error{Code: wire.CodeApplication, Name: "Overflow", Message: "too much", Payload: []byte{1}}))
+	v, isValue := errors.AsType[remoteOverflow](err)
+	p, isPointer := errors.AsType[*remoteOverflow](err)
+	if !isValue || !isPointer || v.text != "too much" || p.text != "too much" || !MayHaveRun(err) {
+		t.Errorf("%v: %v %v", err, isValue, isPointer)
+	}
+	if want := "work: call add of cell calc: too much"; err.Error() != want {
+		t.Errorf("%q, want %q", err, want)
 	}
 }
 
 func TestErrorTexts(t *testing.T) {
 	for want, err := range map[string]error{
-		"call cell calc: not reachable: gone":    &Down{"calc", errors.New("gone")},
-		"call add of cell calc: denied":          &Denied{"calc", "add"},
-		"call cell calc: overloaded":             &Overloaded{"calc"},
-		"call add of cell calc: disk full":       &RemoteError{"calc", "add", "disk full"},
-		"invalid request: a: too long":           &InvalidRequest{Field: "a", Reason: "too long"},
-		"invalid request: nothing could be read": &InvalidRequest{Reason: "nothing could be read"},
+		"invalid request: a: too long":             &InvalidRequest{Field: "a", Reason: "too long"},
+		"invalid request: nothing could be read":   &InvalidRequest{Reason: "nothing could be read"},
+		"call cell calc: denied":                   &Denied{Cell: "calc"},
+		"listen to T of cell calc: missed 3 items": &Missed{"calc", "T", 3},
+		"call cell calc: built against its version 1.2.0 (genome 01234567), but version 1.1.0 (genome 89abcdef) runs, which does not serve that one: " +
+			"run cell build, or bring the version back": &Incompatible{"calc", "1.2.0", "0123456789", "1.1.0", "89abcdef01"},
 	} {
 		if err.Error() != want {
 			t.Errorf("%q, want %q", err, want)

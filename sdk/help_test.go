@@ -47,9 +47,9 @@ func (testCell) CellBuild() *Genome {
 	}
 	return &Genome{
 		Name: "probe", Version: "3.1", Hash: "beef", JSON: []byte(`{"name":"probe"}`),
-		Error: func(err error) (string, []byte, bool) {
-			_, ok := errors.AsType[overflow](err)
-			return "Overflow", []byte{7}, ok
+		Error: func(err error) (string, string, []byte, bool) {
+			e, ok := errors.AsType[overflow](err)
+			return "Overflow", e.Error(), []byte{7}, ok
 		},
 		Methods: []Method{
 			method(mEcho, func(_ context.Context, b []byte) ([]byte, error) { return b, nil }),
@@ -70,7 +70,7 @@ func (testCell) CellBuild() *Genome {
 			method(mPid, func(context.Context, []byte) ([]byte, error) {
 				return strconv.AppendInt(nil, int64(os.Getpid()), 10), nil
 			}),
-			fails(mForwarded, CallError("other", "get", &wire.Error{Code: wire.CodeInvalidRequest, Message: "theirs"})),
+			fails(mForwarded, (&Client{target: "other"}).failed("get", &wire.Error{Code: wire.CodeInvalidRequest, Message: "theirs"})),
 		},
 	}
 }
@@ -199,7 +199,7 @@ func datagrams(t testing.TB, addr string) *net.UnixConn {
 	return c
 }
 
-func receive(t testing.TB, c *net.UnixConn) string {
+func datagram(t testing.TB, c *net.UnixConn) string {
 	t.Helper()
 	b := make([]byte, 1<<16)
 	n, err := c.Read(b)

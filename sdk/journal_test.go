@@ -66,7 +66,7 @@ func TestJournalEntry(t *testing.T) {
 		"status-code", 500, "message", "grouped", "err", errors.New("boom"), "at", at, "took", time.Second,
 		"ip", netip.MustParseAddr("::1"), "raw", []byte("ab"), "bad", (*badValue)(nil), slog.Attr{},
 		slog.Group("peer", "name", "a\nb"), slog.Group("", "inline", true))
-	got := parseEntry(t, []byte(receive(t, journal)))
+	got := parseEntry(t, []byte(datagram(t, journal)))
 	want := map[string]string{
 		"MESSAGE": "two\nlines", "PRIORITY": "3", "SYSLOG_IDENTIFIER": "calc", "CELL": "calc", "PRE": "1", "HTTP_PATH": "/x",
 		"HTTP_IN_STATUS_CODE": "500", "HTTP_IN_MESSAGE": "grouped", "HTTP_IN_ERR": "boom", "HTTP_IN_AT": "2026-01-02T03:04:05.000000006Z",
@@ -80,7 +80,7 @@ func TestJournalEntry(t *testing.T) {
 		t.Errorf("also written elsewhere: %s", &rest)
 	}
 	log.Warn("w", "cell", "other")
-	if got := parseEntry(t, []byte(receive(t, journal))); got["PRIORITY"] != "4" || got["CELL"] != "calc" || got["ATTR_CELL"] != "other" {
+	if got := parseEntry(t, []byte(datagram(t, journal))); got["PRIORITY"] != "4" || got["CELL"] != "calc" || got["ATTR_CELL"] != "other" {
 		t.Errorf("entry %q", got)
 	}
 
@@ -173,7 +173,7 @@ func TestMainLogs(t *testing.T) {
 	if _, err := dial(t, path).Call(t.Context(), mLog, []byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	got := parseEntry(t, []byte(receive(t, journal)))
+	got := parseEntry(t, []byte(datagram(t, journal)))
 	if got["MESSAGE"] != "hello" || got["ANSWER"] != "42" || got["CELL"] != "calc" || got["SYSLOG_IDENTIFIER"] != "calc" || got["PRIORITY"] != "4" {
 		t.Errorf("entry %q", got)
 	}

@@ -52,7 +52,7 @@ func run(c Cell) int {
 	}
 	server := &wire.Server{
 		Handler: handle, Genome: g.JSON, Log: slog.Error,
-		Hello: wire.Hello{Name: g.Name, Version: g.Version, Hash: g.Hash},
+		Hello: wire.Hello{Name: g.Name, Version: g.Version, Hash: g.Hash, Accepts: g.Accepts},
 	}
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {

@@ -46,17 +46,17 @@ func TestReadyCallsAndWatchdog(t *testing.T) {
 	for _, addr := range []string{filepath.Join(filepath.Dir(path), "notify"), fmt.Sprintf("@cell-sdk-test-%d", os.Getpid())} {
 		notify := datagrams(t, addr)
 		c := start(t, socket, "NOTIFY_SOCKET="+addr, "WATCHDOG_USEC=20000")
-		if got := receive(t, notify); got != "READY=1" {
+		if got := datagram(t, notify); got != "READY=1" {
 			t.Fatalf("first message: %q", got)
 		}
-		if got := receive(t, notify); got != "WATCHDOG=1" {
+		if got := datagram(t, notify); got != "WATCHDOG=1" {
 			t.Errorf("second message: %q", got)
 		}
 		checkCalls(t, dial(t, path))
 		c.Process.Signal(syscall.SIGTERM)
-		got := receive(t, notify)
+		got := datagram(t, notify)
 		for got == "WATCHDOG=1" {
-			got = receive(t, notify)
+			got = datagram(t, notify)
 		}
 		if got != "STOPPING=1" {
 			t.Errorf("last message: %q", got)
@@ -79,11 +79,11 @@ func checkCalls(t *testing.T, conn *wire.Conn) {
 	}
 	for method, want := range map[uint32]wire.Error{
 		mPanic:      {Code: wire.CodeRemote, Message: "panic: broken on purpose"},
-		mOverflow:   {Code: wire.CodeApplication, Name: "Overflow", Message: "add: does not fit", Payload: []byte{7}},
+		mOverflow:   {Code: wire.CodeApplication, Name: "Overflow", Message: "does not fit", Payload: []byte{7}},
 		mInvalid:    {Code: wire.CodeInvalidRequest, Message: "invalid request: a.b: too long", Payload: []byte("\n\x03a.b\x12\x08too long")},
-		mFail:       {Code: wire.CodeRemote, Message: "disk full"},
-		mOwnTimeout: {Code: wire.CodeRemote, Message: "ask: context deadline exceeded"},
-		mForwarded:  {Code: wire.CodeRemote, Message: "invalid request: theirs"},
+		mFail:       {Code: wire.CodeRemote, Message: "internal error, see the log of probe"},
+		mOwnTimeout: {Code: wire.CodeRemote, Message: "internal error, see the log of probe"},
+		mForwarded:  {Code: wire.CodeRemote, Message: "internal error, see the log of probe"},
 		999:         {Code: wire.CodeNoSuchMethod, Message: "cell probe has no method 999"},
 	} {
 		_, err := conn.Call(t.Context(), method, nil)
@@ -172,7 +172,7 @@ func TestIdleExit(t *testing.T) {
 		t.Errorf("call: %v", err)
 	}
 	<-conn.Done()
-	if got := receive(t, notify) + receive(t, notify); got != "READY=1STOPPING=1" {
+	if got := datagram(t, notify) + datagram(t, notify); got != "READY=1STOPPING=1" {
 		t.Errorf("messages: %q", got)
 	}
 	c.exits(t, 0)

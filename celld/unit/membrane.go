@@ -40,6 +40,8 @@ func membrane(m *manifest.Manifest, at Place) []Property {
 	case at.Home != "":
 		readable = append(readable, bind{at.Home, at.Home, false, 0})
 	}
+	hub := filepath.Join(at.SocketDir, "broker") // with celld's socket for cells; a celld that starts anew makes it there
+	readable = append(readable, bind{hub, hub, true, 0})
 	if at.Notify != "" {
 		writable = append(writable, bind{at.Notify, at.Notify, true, 0})
 	}

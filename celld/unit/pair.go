@@ -34,7 +34,7 @@ func pair(n *manifest.Node, name string, at Place) Pair {
 	} else {
 		p.Service = program
 	}
-	env := environment(m, name)
+	env := append(environment(m, name), "CELL_BROKER="+filepath.Join(at.SocketDir, "broker/celld.sock"))
 	if m.Speaks != "cell" && p.Program == nil && m.Life.IdleTimeout > 0 && !m.Life.Warm {
 		env = append(env, doze+m.Life.IdleTimeout.String())
 	}

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cell-network/cell/sdk/gen"
 	"github.com/cell-network/cell/sdk/manifest"
 )
 
@@ -37,18 +36,42 @@ func whyBuild(m *manifest.Manifest) (string, error) {
 }
 
 // build makes a cell's program and stages it: run/versions/HASH holds a copy of bin/, run/staged names it, and celld
-// switches to it. It reports whether anything was built and what the build wrote.
-func build(ctx context.Context, n *manifest.Node) (built bool, output string, err error) {
+// switches to it. Before, it generates the packages through which the cell calls what it needs, and the cell's own code. It
+// reports whether anything was built, what is worth saying of the cell's interface, and what the build wrote.
+func build(ctx context.Context, x *interfaces, tree *manifest.Tree, n *manifest.Node) (built bool, note, output string, err error) {
 	m := n.Manifest
+	if err := x.generate(m); err != nil {
+		return false, "", "", err
+	}
 	why, err := whyBuild(m)
 	if err != nil || why == "" {
-		return false, "", err
+		return false, "", "", err
 	}
-	if m.Speaks == "cell" && m.Build != "" && isGo(m.Dir) {
-		if _, err := gen.Build(m.Dir, m.Name, m.Version); err != nil {
-			return false, "", err
+	if generated(m) {
+		r := x.of(m.Dir)
+		if r.err == nil {
+			r.err = compatible(tree, n, r.genome)
 		}
+		if r.err == nil {
+			r.err = release(m.Dir, r.source.Old, r.genome)
+		}
+		if r.err == nil {
+			r.err = r.source.Write()
+		}
+		if r.err == nil {
+			r.err = fitModule(ctx, m.Dir)
+		}
+		if r.err != nil {
+			return false, "", "", r.err
+		}
+		note = changed(r.source.Old, r.genome)
 	}
+	built, output, err = compile(ctx, m)
+	return built, note, output, err
+}
+
+// compile makes a cell's program of its source and stages it.
+func compile(ctx context.Context, m *manifest.Manifest) (built bool, output string, err error) {
 	if m.Build != "" {
 		if output, err = runBuild(ctx, m); err != nil {
 			return false, output, err

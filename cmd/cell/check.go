@@ -15,13 +15,37 @@ import (
 func newCheck() *cobra.Command {
 	return &cobra.Command{
 		Use: "check [DIR]", Short: "Report every static error of a tree", Args: args(0, 1, "one directory"),
-		Long:    "Report every error of the cell.toml files of a tree, with file, line, column and what to do. Nothing is built or started.",
+		Long: `Report every error of the cell.toml files of a tree, with file, line, column and what to do, and
+generated code that is not what the source makes it. Nothing is built, written or started.`,
 		Example: "  cell check .",
 		RunE: func(c *cobra.Command, words []string) error {
-			_, err := loadTree(c.ErrOrStderr(), dirArg(words))
-			return err
+			tree, err := loadTree(c.ErrOrStderr(), dirArg(words))
+			if err != nil {
+				return err
+			}
+			return checkGenerated(tree)
 		},
 	}
+}
+
+// checkGenerated reports generated files that are stale, and what in the source stands in the way of generating.
+func checkGenerated(tree *manifest.Tree) error {
+	if err := replicasFit(tree); err != nil {
+		return err
+	}
+	x := newInterfaces()
+	var all []string
+	for _, n := range tree.Nodes {
+		stale, err := x.drift(n.Manifest)
+		if err != nil {
+			all = append(all, err.Error())
+		}
+		all = append(all, stale...)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return &codeError{exitError, strings.Join(all, "\n"), []string{"cell build " + relative(tree.Root.Manifest.Dir) + "   makes generated code anew"}}
 }
 
 func dirArg(words []string) string {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -52,8 +53,12 @@ EXIT STATUS
 func runPlan(c *cobra.Command, tree *manifest.Tree, asJSON bool) error {
 	changed := []string{}
 	steps := []api.Step{}
+	x := newInterfaces()
 	for _, n := range tree.Nodes {
 		reason, err := whyBuild(n.Manifest)
+		if err == nil && reason == "" {
+			reason, err = staleClient(x, n.Manifest)
+		}
 		if err != nil {
 			return err
 		}
@@ -79,6 +84,20 @@ func runPlan(c *cobra.Command, tree *manifest.Tree, asJSON bool) error {
 	}
 	fmt.Fprintln(c.ErrOrStderr(), "nothing was done (--plan)")
 	return nil
+}
+
+// staleClient says which interface changed that a cell was built against.
+func staleClient(x *interfaces, m *manifest.Manifest) (string, error) {
+	clients, err := x.clients(m)
+	if err != nil {
+		return "", err
+	}
+	for _, c := range clients {
+		if why, err := c.stale(); why != "" || err != nil {
+			return "the package for calls of " + c.need.Name + " " + why, err
+		}
+	}
+	return "", nil
 }
 
 func runMitosis(c *cobra.Command, tree *manifest.Tree, asleep bool) error {
@@ -163,12 +182,19 @@ func lockTree(ctx context.Context, w io.Writer, dir string) (unlock func(), err 
 // buildTree builds all cells, as many at once as there are processors, and reports every failure. A cell's build waits
 // for those of its children and needs, which may generate what it imports.
 func buildTree(ctx context.Context, out io.Writer, tree *manifest.Tree) error {
+	if err := replicasFit(tree); err != nil {
+		return err
+	}
+	for _, line := range machineFits(tree) {
+		fmt.Fprintln(out, "note:", line)
+	}
 	w := newProgress(out)
 	defer w.close()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var failed codeError
 	var unchanged []string
+	x, bad := newInterfaces(), map[*manifest.Node]bool{}
 	slots := make(chan struct{}, max(2, runtime.NumCPU()))
 	done := map[*manifest.Node]chan struct{}{}
 	for _, n := range tree.Nodes {
@@ -187,14 +213,24 @@ func buildTree(ctx context.Context, out io.Writer, tree *manifest.Tree) error {
 			if ctx.Err() != nil {
 				return
 			}
+			mu.Lock()
+			for _, before := range slices.Concat(n.Children, n.Needs) {
+				bad[n] = bad[n] || bad[before]
+			}
+			skip := bad[n]
+			mu.Unlock()
+			if skip {
+				return // what it is made of could not be made, which is said already
+			}
 			begin := time.Now()
 			w.start("build " + n.Name)
-			built, output, err := build(ctx, n)
+			built, note, output, err := build(ctx, x, tree, n)
 			w.end("build " + n.Name)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case err != nil:
+				bad[n] = true
 				for line := range strings.Lines(output) {
 					fmt.Fprintf(w, "  %s | %s\n", n.Name, strings.TrimRight(line, "\n"))
 				}
@@ -203,6 +239,9 @@ func buildTree(ctx context.Context, out io.Writer, tree *manifest.Tree) error {
 				failed.hints = append(failed.hints, e.hints...)
 			case built:
 				fmt.Fprintf(w, "  %-8s%-22s %.1fs\n", "build", n.Name, time.Since(begin).Seconds())
+				if note != "" {
+					fmt.Fprintf(w, "          %s\n", note)
+				}
 			default:
 				unchanged = append(unchanged, n.Name)
 			}

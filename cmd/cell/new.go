@@ -64,7 +64,8 @@ type newCell struct {
 	Type      string // Name as a Go type
 	Program   []string
 	Port      int
-	Module    string
+	Module    string // of the SDK
+	Path      string // of the cell's own module
 	Version   string
 }
 
@@ -74,6 +75,9 @@ func (n *newCell) run(c *cobra.Command) error {
 		return fmt.Errorf("new cell: %w", err)
 	}
 	n.Name, n.Module = filepath.Base(dir), cell.Module
+	if n.Path = n.Name; slices.Contains([]string{"all", "cmd", "std", "tool", "work", "internal", "vendor"}, n.Name) {
+		n.Path += "-cell" // what these words mean to go is no module
+	}
 	if !manifest.ValidName(n.Name) {
 		return &codeError{exitUsage, fmt.Sprintf("%q cannot name a cell", n.Name), []string{"use a to z, digits and dashes, a letter first, at most 63"}}
 	}
@@ -136,7 +140,7 @@ func (n *newCell) fill(ctx context.Context, dir string) error {
 	}
 	for _, f := range all {
 		name := strings.TrimSuffix(f.Name(), ".tmpl")
-		if name == "go.mod" && insideModule(filepath.Dir(dir)) {
+		if name == "go.mod" && moduleRoot(filepath.Dir(dir)) != "" {
 			continue // the module around it is the one that has to know the SDK
 		}
 		text, err := templates.ReadFile(from + "/" + f.Name())
@@ -179,33 +183,22 @@ func tidy(ctx context.Context, dir string, sdk *sdkModule) error {
 	// The checksums that Cell itself was built with, so that no checksum database is asked; tidy drops what is not needed.
 	sum, err := cell.SDK.ReadFile("go.sum")
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o644)
+		have, _ := os.ReadFile(filepath.Join(dir, "go.sum")) // of what the module requires besides
+		err = os.WriteFile(filepath.Join(dir, "go.sum"), append(have, sum...), 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("new cell: %w", err)
+		return fmt.Errorf("write go.sum: %w", err)
 	}
 	c := exec.CommandContext(ctx, "go", "mod", "tidy")
 	c.Dir, c.Env = dir, goEnviron(ctx, proxy)
 	out, err := c.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
-		return &codeError{exitError, "new cell: go is not installed", []string{"install Go 1.26 or newer, or: cell new --http NAME"}}
+		return &codeError{exitError, "go is not installed", []string{"install Go 1.26 or newer, or: cell new --http NAME"}}
 	}
 	if err != nil {
-		return &codeError{exitError, fmt.Sprintf("new cell: go mod tidy: %s", bytes.TrimSpace(out)), []string{"the first Go cell needs a module proxy that go can reach, once"}}
+		return &codeError{exitError, fmt.Sprintf("go mod tidy: %s", bytes.TrimSpace(out)), []string{"the first Go cell needs a module proxy that go can reach, once"}}
 	}
 	return nil
-}
-
-// insideModule tells whether a directory belongs to a Go module.
-func insideModule(dir string) bool {
-	for ; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return true
-		}
-		if dir == filepath.Dir(dir) {
-			return false
-		}
-	}
 }
 
 // tomlList writes words as a list; Go's quoting of printable text is TOML's.

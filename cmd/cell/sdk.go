@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -151,8 +152,54 @@ func goEnviron(ctx context.Context, proxy string) []string {
 	return append(os.Environ(), "GOPROXY="+proxies, "GONOSUMDB="+private)
 }
 
-// needsSDK tells whether a directory's own go.mod asks for the SDK by version.
+// fitModule makes the module around dir ask for the SDK that generated code is made for: a require line that is missing or
+// names another version is written, with the checksums. A module that replaces the SDK, or is the SDK's own, is left alone.
+func fitModule(ctx context.Context, dir string) error {
+	root := moduleRoot(dir)
+	if root == "" {
+		return &codeError{exitError, fmt.Sprintf("%s belongs to no Go module", relative(dir)), []string{"go mod init NAME   makes one"}}
+	}
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		return err
+	}
+	if name := moduleLine.FindSubmatch(mod); name != nil && string(name[1]) == cell.Module {
+		return nil
+	}
+	if replacesSDK.Match(mod) {
+		return nil
+	}
+	sdk, err := loadSDK()
+	if err != nil || bytes.Contains(mod, []byte(cell.Module+" "+sdk.version)) {
+		return err
+	}
+	edit := exec.CommandContext(ctx, "go", "mod", "edit", "-require="+cell.Module+"@"+sdk.version)
+	edit.Dir = root
+	if out, err := edit.CombinedOutput(); err != nil {
+		return fmt.Errorf("require the SDK in %s: %s", relative(filepath.Join(root, "go.mod")), bytes.TrimSpace(out))
+	}
+	if err := tidy(ctx, root, sdk); err != nil {
+		return errors.Join(err, os.WriteFile(filepath.Join(root, "go.mod"), mod, 0o644))
+	}
+	return nil
+}
+
+var replacesSDK = regexp.MustCompile(`(?m)^(replace\s+|\s+)` + regexp.QuoteMeta(cell.Module) + `(\s+v\S+)?\s+=>`)
+
+// moduleRoot is the directory of the module around dir, "" where there is none.
+func moduleRoot(dir string) string {
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			return ""
+		}
+	}
+}
+
+// needsSDK tells whether the go.mod around a directory asks for the SDK by version.
 func needsSDK(dir string) bool {
-	mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	mod, err := os.ReadFile(filepath.Join(moduleRoot(dir), "go.mod"))
 	return err == nil && bytes.Contains(mod, []byte(cell.Module+" v"))
 }

@@ -1,22 +1,20 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cell-network/cell/internal/host"
-	"github.com/cell-network/cell/sdk/api"
 	"github.com/cell-network/cell/sdk/genome"
-	"github.com/cell-network/cell/sdk/manifest"
 	"github.com/cell-network/cell/sdk/wire"
 )
 
@@ -25,6 +23,8 @@ func newUse() *cobra.Command {
 		Use: "use NAME [METHOD [ARGUMENT…]]", ValidArgsFunction: cellNames, Short: "Call a method of a cell", DisableFlagParsing: true,
 		Long: `Call a method of a cell, which wakes if it sleeps. Arguments are given in order or as name=value; lists,
 maps and structs are written as JSON. Without a method the cell's methods are listed.
+What a method streams is printed as it comes; what it takes as a stream is read from
+standard input, a line for an item.
 
 Options, at any place:
   --json          print the results, or the error, as a JSON object
@@ -98,36 +98,20 @@ func parseUse(words []string) (*use, error) {
 	return u, nil
 }
 
-// genomeMethod is the built-in method that answers the genome.
-const genomeMethod = 0
-
 func (u *use) run(ctx context.Context, c *cobra.Command) error {
 	m, err := manager(ctx)
 	if err != nil {
 		return err
 	}
 	name := u.words[0]
-	if err := u.speaks(ctx, m, name); err != nil {
-		return err
-	}
-	f, err := m.Connect(ctx, name)
+	conn, err := connect(ctx, m, name)
 	if err != nil {
 		return err
 	}
-	nc, err := net.FileConn(f)
-	f.Close()
-	if err != nil {
-		return fmt.Errorf("connect to %s: %w", name, err)
-	}
-	conn := wire.NewConn(nc)
 	defer conn.Close()
-	data, err := conn.Call(ctx, genomeMethod, nil)
+	g, err := askGenome(ctx, conn, name)
 	if err != nil {
-		return fmt.Errorf("ask %s for its genome: %w", name, err)
-	}
-	g, err := genome.Parse(data)
-	if err != nil {
-		return fmt.Errorf("genome of %s: %w", name, err)
+		return err
 	}
 	if len(u.words) == 1 {
 		return u.methods(c, g)
@@ -141,11 +125,22 @@ func (u *use) run(ctx context.Context, c *cobra.Command) error {
 	if err != nil {
 		return &codeError{exitUsage, full + ": " + err.Error(), []string{describe(method)}}
 	}
-	result, err := conn.Call(ctx, method.ID, request)
+	if method.In != nil || method.Out != nil {
+		return u.stream(ctx, c, conn, g, method, full, request)
+	}
+	result, err := conn.Do(ctx, wire.Call{Method: method.ID, Request: request, OneWay: method.OneWay})
 	if err != nil {
 		return u.failed(c, g, full, err)
 	}
-	out, err := genome.DecodeResults(g, method, result)
+	if method.OneWay {
+		return conn.Ping(ctx) // the event is there when the answer to what follows it is here
+	}
+	return u.print(c, full, func() (genome.Output, error) { return genome.DecodeResults(g, method, result) })
+}
+
+// print prints what decode gives.
+func (u *use) print(c *cobra.Command, full string, decode func() (genome.Output, error)) error {
+	out, err := decode()
 	if err != nil {
 		return fmt.Errorf("%s: %w", full, err)
 	}
@@ -159,24 +154,63 @@ func (u *use) run(ctx context.Context, c *cobra.Command) error {
 	return nil
 }
 
-// speaks refuses cells that have no methods: they would not understand a single byte.
-func (u *use) speaks(ctx context.Context, m api.Manager, name string) error {
-	cells, err := m.List(ctx, name)
+// stream sends what standard input has, a line for an item, where the method takes a stream, and prints the items of the
+// answer as they come.
+func (u *use) stream(ctx context.Context, c *cobra.Command, conn *wire.Conn, g *genome.Genome, m *genome.Method, full string, request []byte) error {
+	s, err := conn.Open(ctx, wire.Call{Method: m.ID, Request: request}, m.In != nil, m.Out != nil)
 	if err != nil {
-		return err
+		return u.failed(c, g, full, err)
 	}
-	i := slices.IndexFunc(cells, func(x api.Cell) bool { return x.Name == name })
-	if i < 0 {
-		return &codeError{exitNotFound, fmt.Sprintf("no cell %q is known here", name), nil}
-	}
-	man, errs := manifest.Load(cells[i].Dir)
-	if len(errs) == 0 && man.Speaks != "cell" {
-		return &codeError{
-			exitUsage, fmt.Sprintf("%s speaks %s and has no methods", name, man.Speaks),
-			[]string{"curl --unix-socket " + relative(man.Dir) + "/run/cell.sock http://cell/"},
+	defer s.Close()
+	sent := make(chan error, 1)
+	go func() { sent <- u.send(c, g, m, s) }()
+	if m.In != nil && m.Out == nil {
+		if err := <-sent; err != nil {
+			return err
 		}
 	}
-	return nil
+	for m.Out != nil {
+		item, err := s.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return u.failed(c, g, full, err)
+		}
+		if err := u.print(c, full, func() (genome.Output, error) { return genome.DecodeItem(g, m, item) }); err != nil {
+			return err
+		}
+	}
+	result, err := s.Result()
+	if err != nil {
+		return u.failed(c, g, full, err)
+	}
+	return u.print(c, full, func() (genome.Output, error) { return genome.DecodeResults(g, m, result) })
+}
+
+func (u *use) send(c *cobra.Command, g *genome.Genome, m *genome.Method, s *wire.Stream) error {
+	if m.In == nil {
+		return nil
+	}
+	item := &genome.Method{Name: m.Name, Request: *m.In}
+	in := bufio.NewScanner(c.InOrStdin())
+	in.Buffer(nil, wire.MaxRequest)
+	for in.Scan() {
+		data, err := genome.EncodeWords(g, item, []string{"item=" + in.Text()})
+		if err != nil {
+			return &codeError{exitUsage, err.Error(), nil}
+		}
+		if err := s.Send(data); err != nil {
+			if err == io.EOF { // answered already
+				return nil
+			}
+			return err
+		}
+	}
+	if err := in.Err(); err != nil {
+		return fmt.Errorf("read items: %w", err)
+	}
+	return s.CloseSend()
 }
 
 func (u *use) methods(c *cobra.Command, g *genome.Genome) error {

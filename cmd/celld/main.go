@@ -16,6 +16,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/cell-network/cell/celld"
+	"github.com/cell-network/cell/celld/broker"
 	"github.com/cell-network/cell/celld/bus"
 	"github.com/cell-network/cell/celld/store"
 	"github.com/cell-network/cell/celld/systemd"
@@ -102,15 +103,22 @@ func run() error {
 	sd.OnUnknown = func(property string) {
 		s.Log.Warn("this systemd does not know a property; cells run without it", "property", property, "systemd", sd.Version())
 	}
+	hub, err := broker.Listen(filepath.Join(socketDir, broker.Dir), s.System)
+	if err != nil {
+		return err
+	}
 	if err := bus.Serve(ctx, front, s, version); err != nil {
 		return err
 	}
+	failed := make(chan error, 2)
+	go func() { failed <- (&broker.Server{Cells: s}).Serve(ctx, hub) }()
 	go watchdog(ctx)
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		return fmt.Errorf("notify readiness: %w", err)
 	}
 	go s.Restore(ctx)
-	return s.Watch(ctx)
+	go func() { failed <- s.Watch(ctx) }()
+	return <-failed
 }
 
 func watchdog(ctx context.Context) {

@@ -12,7 +12,7 @@ import (
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV1
+const _ = cellsdk.GeneratedV2
 
 func _(cell Calculator) {
 	var _ interface {
@@ -43,72 +43,75 @@ func (cell Calculator) CellBuild() *cellsdk.Genome {
 		JSON:    cellGenome,
 		Error:   cellError,
 		Methods: []cellsdk.Method{
-			{ID: 1, Name: "Add", Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
-				var p1 int64
-				var p2 int64
-				f := cellwire.NewFields(request)
-				for f.Next() {
-					switch f.ID {
-					case 1:
-						p1 = cellwire.GetInt[int64](f, "a")
-					case 2:
-						p2 = cellwire.GetInt[int64](f, "b")
+			{ID: 1, Name: "Add",
+				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
+					var p1 int64
+					var p2 int64
+					f := cellwire.NewFields(request)
+					for f.Next() {
+						switch f.ID {
+						case 1:
+							p1 = cellwire.GetInt[int64](f, "a")
+						case 2:
+							p2 = cellwire.GetInt[int64](f, "b")
+						}
 					}
-				}
-				if !f.OK() {
-					return b, cellInvalid(f)
-				}
-				r1, err := cell.Add(ctx, p1, p2)
-				if cellwire.Failed(err) {
-					return b, err
-				}
-				b = cellwire.AppendInt(b, 1, r1)
-				return b, err
-			}},
-			{ID: 2, Name: "Sub", Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
-				var p1 int64
-				var p2 int64
-				f := cellwire.NewFields(request)
-				for f.Next() {
-					switch f.ID {
-					case 1:
-						p1 = cellwire.GetInt[int64](f, "a")
-					case 2:
-						p2 = cellwire.GetInt[int64](f, "b")
+					if !f.OK() {
+						return b, cellInvalid(f)
 					}
-				}
-				if !f.OK() {
-					return b, cellInvalid(f)
-				}
-				r1, err := cell.Sub(ctx, p1, p2)
-				if cellwire.Failed(err) {
-					return b, err
-				}
-				b = cellwire.AppendInt(b, 1, r1)
-				return b, err
-			}},
-			{ID: 3, Name: "Div", Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
-				var p1 int64
-				var p2 int64
-				f := cellwire.NewFields(request)
-				for f.Next() {
-					switch f.ID {
-					case 1:
-						p1 = cellwire.GetInt[int64](f, "a")
-					case 2:
-						p2 = cellwire.GetInt[int64](f, "b")
+					r1, err := cell.Add(ctx, p1, p2)
+					if cellwire.Failed(err) {
+						return b, err
 					}
-				}
-				if !f.OK() {
-					return b, cellInvalid(f)
-				}
-				r1, err := cell.Div(ctx, p1, p2)
-				if cellwire.Failed(err) {
+					b = cellwire.AppendInt(b, 1, r1)
 					return b, err
-				}
-				b = cellwire.AppendInt(b, 1, r1)
-				return b, err
-			}},
+				}},
+			{ID: 2, Name: "Sub",
+				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
+					var p1 int64
+					var p2 int64
+					f := cellwire.NewFields(request)
+					for f.Next() {
+						switch f.ID {
+						case 1:
+							p1 = cellwire.GetInt[int64](f, "a")
+						case 2:
+							p2 = cellwire.GetInt[int64](f, "b")
+						}
+					}
+					if !f.OK() {
+						return b, cellInvalid(f)
+					}
+					r1, err := cell.Sub(ctx, p1, p2)
+					if cellwire.Failed(err) {
+						return b, err
+					}
+					b = cellwire.AppendInt(b, 1, r1)
+					return b, err
+				}},
+			{ID: 3, Name: "Div",
+				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
+					var p1 int64
+					var p2 int64
+					f := cellwire.NewFields(request)
+					for f.Next() {
+						switch f.ID {
+						case 1:
+							p1 = cellwire.GetInt[int64](f, "a")
+						case 2:
+							p2 = cellwire.GetInt[int64](f, "b")
+						}
+					}
+					if !f.OK() {
+						return b, cellInvalid(f)
+					}
+					r1, err := cell.Div(ctx, p1, p2)
+					if cellwire.Failed(err) {
+						return b, err
+					}
+					b = cellwire.AppendInt(b, 1, r1)
+					return b, err
+				}},
 		},
 	}
 }
@@ -118,14 +121,14 @@ func cellInvalid(f *cellwire.Fields) error {
 	return &cellsdk.InvalidRequest{Field: e.Field, Reason: e.Reason}
 }
 
-func cellError(err error) (name string, payload []byte, ok bool) {
+func cellError(err error) (name, text string, payload []byte, ok bool) {
 	if e, ok := cellerrors.AsType[*DivisionByZero](err); ok && cellwire.Set(e) {
-		return "DivisionByZero", cellAppendDivisionByZero(payload, e), ok
+		return "DivisionByZero", e.Error(), cellAppendDivisionByZero(payload, e), ok
 	}
 	if e, ok := cellerrors.AsType[*Overflow](err); ok && cellwire.Set(e) {
-		return "Overflow", cellAppendOverflow(payload, e), ok
+		return "Overflow", e.Error(), cellAppendOverflow(payload, e), ok
 	}
-	return name, payload, ok
+	return name, text, payload, ok
 }
 
 func cellAppendDivisionByZero(b []byte, v *DivisionByZero) []byte {

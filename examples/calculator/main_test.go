@@ -30,7 +30,7 @@ func use(cell *sdk.Genome, words ...string) (string, error) {
 		}
 		result, err := served.Call(context.Background(), request)
 		if err != nil {
-			name, payload, ok := cell.Error(err)
+			name, _, payload, ok := cell.Error(err)
 			if !ok {
 				return "", err
 			}

@@ -80,7 +80,11 @@ const values = `{"B":true,"I":-9223372036854775808,"I8":-128,"I16":32767,"I32":-
 	`"LF":[1.5,"NaN"],"LD":["+Inf",2],"LL":[[],[1,-1]],"LO":[null,{"X":0,"Y":0}],"LP":[{"X":3,"Y":0}],"M":{"":{"X":1,"Y":0},"k":{"X":0,"Y":2}},` +
 	`"MI":{"-1":["a"],"5":[]},"MB":{"false":1,"true":2},"MC":{"1":{"X":5,"Y":0},"2":null},"MM":{"1":{"a":2},"2":{}},"C":2,"CS":[1,-1],` +
 	`"Word":"w","IDs":[1,2],"LIDs":[[],[3]],"Table":{"a":[1],"b":[]},"Tree":[[],[[]]],"Next":null,"Times":["0001-01-01T00:00:00Z"],` +
-	`"Ds":["1ns"],"Thing":{"Level":1,"When":[0,1]},"Ls":{"1":{"Level":0,"When":[]}},"Pos":{"X":8,"Y":9},"Link":{"To":"there"}}`
+	`"Ds":["1ns"],"Thing":{"Level":1,"When":[0,1]},"Ls":{"1":{"Level":0,"When":[]}},"Pos":{"X":8,"Y":9},"Link":{"To":"there"},` +
+	`"A":[1,-2,3],"AB":"AAECAw==","AL":[["a"],[]],"AA":[[1,2],[3,4]],"AP":[null],"LA":[[true,false]],"MA":{"k":"AQI="},"Hash":"/////w==",` +
+	`"J":{"any":[1,"x"]},"LJ":[1,null],"Sh":{"type":"Circle","R":1.5},"LS":[null,{"type":"Square","Side":2},{"type":"Group","In":[{"type":"Circle","R":0}]}],` +
+	`"MS":{"g":{"type":"Group","In":[]}},"AS":[null,{"type":"Circle","R":2}],"PP":{"First":{"X":1,"Y":2},"Second":"s"},` +
+	`"PL":{"First":[1],"Second":null},"Sev":-4,"Sum":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`
 
 // Generated code and the code for the shell must write the same bytes' meaning, and refuse the same bytes.
 func TestGeneratedAgreesWithDynamic(t *testing.T) {

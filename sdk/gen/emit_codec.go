@@ -3,6 +3,7 @@ package gen
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/cell-network/cell/sdk/genome"
 )
@@ -22,7 +23,7 @@ func helper(k genome.Kind) string {
 		return "Float64"
 	case k == genome.String:
 		return "String"
-	case k == genome.Bytes:
+	case k == genome.Bytes, k == genome.JSON:
 		return "Bytes"
 	}
 	return "Time"
@@ -53,6 +54,10 @@ func (e *emitter) codec(name, head string, body func()) {
 // needAppend makes sure of the function that appends a struct's fields, or a named list or map as a field.
 func (e *emitter) needAppend(name string) {
 	t := e.g.Type(name)
+	if t.Sum != nil {
+		e.codec("cellAppend"+name, fmt.Sprintf("(b []byte, v %s) []byte", e.named(name)), func() { e.appendSum(t) })
+		return
+	}
 	if t.Struct == nil {
 		e.codec("cellAppend"+name, fmt.Sprintf("(b []byte, id uint32, v %s) []byte", e.named(name)), func() {
 			e.appendBase(*t.Base, "id", "v")
@@ -70,6 +75,10 @@ func (e *emitter) needAppend(name string) {
 
 func (e *emitter) needRead(name string) {
 	t := e.g.Type(name)
+	if t.Sum != nil {
+		e.codec("cellRead"+name, fmt.Sprintf("(f *cellwire.Fields, v *%s)", e.named(name)), func() { e.readSum(t) })
+		return
+	}
 	if t.Struct == nil {
 		e.codec("cellRead"+name, fmt.Sprintf("(f *cellwire.Fields, name string, v *%s)", e.named(name)), func() {
 			e.readBase(*t.Base, *t.Base, "(*v)", "name")
@@ -95,6 +104,40 @@ func (e *emitter) loop(m *genome.Message, target func(i int) string) {
 	e.p("}")
 }
 
+// appendSum writes the one variant that is there, as the only field of the message.
+func (e *emitter) appendSum(t *genome.Type) {
+	e.p("if !cellwire.Some(v) {\nreturn b\n}\nswitch v := v.(type) {")
+	for _, f := range t.Sum.Fields {
+		e.needAppend(f.Name)
+		if f.Type.Kind == genome.Named {
+			e.p("case %s:\nb, m := cellwire.Begin(b, %d)\nreturn cellwire.End(cellAppend%s(b, &v), m)", e.named(f.Name), f.ID, f.Name)
+		}
+		e.p("case *%s:\nif cellwire.Set(v) {\nb, m := cellwire.Begin(b, %d)\nreturn cellwire.End(cellAppend%s(b, v), m)\n}",
+			e.named(f.Name), f.ID, f.Name)
+	}
+	if e.unknown != nil {
+		e.p("case %s: // nobody knows how to send it", e.unknown(t.Name))
+	}
+	e.p("default:\ncellwire.Unknown(v)\n}\nreturn b")
+}
+
+func (e *emitter) readSum(t *genome.Type) {
+	e.p("for f.Next() {\nswitch f.ID {")
+	for _, f := range t.Sum.Fields {
+		e.needRead(f.Name)
+		value := "e"
+		if f.Type.Kind == genome.Optional {
+			value = "&e"
+		}
+		e.p("case %d:\nvar e %s\nend := f.Enter()\ncellRead%s(f, &e)\nf.Leave(end, %q)\n*v = %s",
+			f.ID, e.named(f.Name), f.Name, f.Name, value)
+	}
+	if e.unknown != nil {
+		e.p("default:\n*v = %s{ID: f.ID, Raw: cellwire.Raw(f)}", e.unknown(t.Name))
+	}
+	e.p("}\n}")
+}
+
 // append writes code that appends a value, which can be addressed, as field id to b.
 func (e *emitter) append(r genome.Ref, id uint32, value string) {
 	e.appendField(r, fmt.Sprint(id), value)
@@ -106,8 +149,11 @@ func (e *emitter) appendField(r genome.Ref, id, value string) {
 	case message != nil:
 		e.needAppend(r.Name)
 		m := e.v("m")
+		if e.g.Type(r.Name).Struct != nil {
+			value = "&" + value
+		}
 		e.p("var %s int\nb, %s = cellwire.Begin(b, %s)", m, m, id)
-		e.p("b = cellAppend%s(b, &%s)\nb = cellwire.End(b, %s)", r.Name, value, m)
+		e.p("b = cellAppend%s(b, %s)\nb = cellwire.End(b, %s)", r.Name, value, m)
 	case r.Kind == genome.Named && !base.Kind.Scalar():
 		e.needAppend(r.Name)
 		e.p("b = cellAppend%s(b, %s, %s)", r.Name, id, value)
@@ -129,8 +175,17 @@ func (e *emitter) appendBase(r genome.Ref, id, value string) {
 		}
 		i := e.v("i")
 		e.p("for %s := range %s {", i, value)
-		e.appendElement(*r.Elem, id, value+"["+i+"]")
+		e.appendElement(*r.Elem, id, strings.TrimSuffix(value, "[:]")+"["+i+"]")
 		e.p("}")
+	case genome.Array:
+		if r.ByteArray() {
+			e.p("b = cellwire.AppendArray(b, %s, %s[:])", id, value)
+			return
+		}
+		m := e.v("m")
+		e.p("var %s int\nb, %s = cellwire.Begin(b, %s)", m, m, id)
+		e.appendBase(genome.Ref{Kind: genome.List, Elem: r.Elem}, "1", value+"[:]")
+		e.p("b = cellwire.End(b, %s)", m)
 	case genome.Map:
 		k, v, m := e.v("k"), e.v("e"), e.v("m")
 		e.p("for %s, %s := range %s {\nvar %s int\nb, %s = cellwire.Begin(b, %s)", k, v, value, m, m, id)
@@ -190,6 +245,16 @@ func (e *emitter) readBase(r, base genome.Ref, target, name string) {
 		e.p("var %s %s", v, e.goType(*base.Elem))
 		e.readElement(*base.Elem, v, name)
 		e.p("%s = cellwire.Push(%s, %s)", target, target, v)
+	case genome.Array:
+		if base.ByteArray() {
+			e.p("cellwire.GetArray(f, %s, %s[:])", name, target)
+			return
+		}
+		v, end := e.v("e"), e.v("end")
+		list := genome.Ref{Kind: genome.List, Elem: base.Elem}
+		e.p("var %s []%s\n%s := f.Enter()\nfor f.Next() {\nif f.ID == 1 {", v, e.goType(*base.Elem), end)
+		e.readBase(list, list, v, `""`)
+		e.p("}\n}\nf.Leave(%s, %s)\ncellwire.Fill(f, %s, %s[:], %s)", end, name, name, target, v)
 	case genome.Map:
 		k, v, end := e.v("k"), e.v("e"), e.v("end")
 		e.p("var %s %s\nvar %s %s\n%s := f.Enter()", k, e.goType(base.KeyRef()), v, e.goType(*base.Elem), end)
@@ -198,8 +263,8 @@ func (e *emitter) readBase(r, base genome.Ref, target, name string) {
 		e.p("case 2:")
 		e.readElement(*base.Elem, v, `"value"`)
 		e.p("}\n}\nf.Leave(%s, %s)\ncellwire.Put(&%s, %s, %s)", end, name, target, k, v)
-	case genome.Time:
-		e.p("%s = cellwire.GetTime(f, %s)", target, name)
+	case genome.Time, genome.JSON:
+		e.p("%s = cellwire.Get%s(f, %s)", target, map[genome.Kind]string{genome.Time: "Time", genome.JSON: "JSON"}[base.Kind], name)
 	default:
 		e.p("%s = cellwire.Get%s[%s](f, %s)", target, helper(base.Kind), e.goType(r), name)
 	}
@@ -214,4 +279,26 @@ func (e *emitter) readElement(r genome.Ref, target, name string) {
 	e.p("%s := f.Enter()\nfor f.Next() {\nif f.ID == 1 {", end)
 	e.read(r, target, `""`)
 	e.p("}\n}\nf.Leave(%s, %s)", end, name)
+}
+
+// seq is the Go type of a stream of items.
+func (e *emitter) seq(m *genome.Message) string {
+	return fmt.Sprintf("%s.Seq2[%s, error]", e.pkgStd("iter"), e.goType(m.Fields[0].Type))
+}
+
+// appendItem writes a function that appends an item of a stream.
+func (e *emitter) appendItem(name string, m *genome.Message) {
+	e.codec(name, fmt.Sprintf("(b []byte, item %s) []byte", e.goType(m.Fields[0].Type)), func() {
+		e.append(m.Fields[0].Type, m.Fields[0].ID, "item")
+		e.p("return b")
+	})
+}
+
+// readItem writes a function that reads the field of an item's message where f is.
+func (e *emitter) readItem(name string, m *genome.Message) {
+	e.codec(name, fmt.Sprintf("(f *cellwire.Fields, item *%s)", e.goType(m.Fields[0].Type)), func() {
+		e.p("if f.ID == %d {", m.Fields[0].ID)
+		e.read(m.Fields[0].Type, "(*item)", `""`)
+		e.p("}")
+	})
 }

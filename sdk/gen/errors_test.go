@@ -12,6 +12,9 @@ import (
 // In the wanted text DIR stands for the cell's directory. Line 11 is the method of service, more begins in line 15.
 func TestErrors(t *testing.T) {
 	const f = "type S struct{}\nfunc (S) F(context.Context) {}\n"
+	iterates := func(f, more string) string {
+		return strings.Replace(service(f, more), `"context"`, "\"context\"\n\t\"iter\"", 1)
+	}
 	tests := []struct{ name, source, want string }{
 		{
 			"no call", "package main\n\nfunc main() {}\n",
@@ -38,7 +41,11 @@ func TestErrors(t *testing.T) {
 		},
 		{
 			"outside", head + "import \"time\"\nfunc main() { var t time.Time; sdk.Main(t) }",
-			"DIR/main.go:10:41: sdk.Main cannot serve t: time.Time belongs to another package; declare the served type here",
+			"DIR/main.go:10:41: sdk.Main cannot serve t: time.Time belongs to a package outside of the cell",
+		},
+		{
+			"no capital", head + "type s struct{}\nfunc (s) F(context.Context) {}\nfunc main() { sdk.Main(s{}) }",
+			"DIR/main.go:9:6: sdk.Main cannot serve s: callers get a type of that name, so it must start with a capital letter",
 		},
 		{"basic", head + "func main() { sdk.Main(1) }", "DIR/main.go:9:24: sdk.Main cannot serve 1 of type int: give it"},
 		{"local", head + "func main() { type S struct{}; sdk.Main(S{}) }", "DIR/main.go:9:41: sdk.Main cannot serve S{}: declare the type S outside of a function"},
@@ -61,28 +68,42 @@ func TestErrors(t *testing.T) {
 		{"any", service("ctx context.Context, v any) error", ""), "DIR/main.go:11:33: F.v: cannot carry any: "},
 		{"complex", service("ctx context.Context, v complex128) error", ""), "DIR/main.go:11:33: F.v: cannot carry complex128: "},
 		{"uintptr", service("ctx context.Context, v uintptr) error", ""), "DIR/main.go:11:33: F.v: cannot carry uintptr: "},
-		{"array", service("ctx context.Context, v [4]byte) error", ""), "DIR/main.go:11:33: F.v: cannot carry [4]byte: use a slice"},
+		{"long array", service("ctx context.Context, v [70000]int) error", ""), "DIR/main.go:13:15: F: request: v: [70000]int: an array has 0 to 65536"},
 		{"two stars", service("ctx context.Context, v **int) error", ""), "DIR/main.go:11:33: F.v: cannot carry **int: a pointer to a pointer"},
 		{"unnamed struct", service("ctx context.Context, v struct{ X int }) error", ""), "DIR/main.go:11:33: F.v: cannot carry a struct without a name"},
 		{"unnamed parameter", service("context.Context, chan int) error", ""), "DIR/main.go:11:29: F.p1: cannot carry chan int"},
 		{"error in front", service("ctx context.Context) (error, int)", ""), "DIR/main.go:11:34: F: an error must be the last result"},
 		{"two errors", service("ctx context.Context) (error, error)", ""), "DIR/main.go:11:34: F: an error must be the last result"},
 		{"error parameter", service("ctx context.Context, err error) error", ""), "DIR/main.go:11:33: F.err: cannot carry error: an error can only be the last result"},
-		{
-			"stream", strings.Replace(service("ctx context.Context) iter.Seq2[int, error]", ""), `"context"`, "\"context\"\n\t\"iter\"", 1),
-			"DIR/main.go:12:33: F.result: cannot carry iter.Seq2[int, error]: streams are not served by this version",
-		},
+		{"stream without errors", iterates("ctx context.Context) iter.Seq[int]", ""), "DIR/main.go:12:33: F: cannot carry iter.Seq[int]: a stream can break, so it is written iter.Seq2[T, error]"},
+		{"stream of pairs", iterates("ctx context.Context) iter.Seq2[int, string]", ""), "DIR/main.go:12:33: F: cannot carry iter.Seq2[int, string]: a stream can break"},
+		{"stream in front", iterates("ctx context.Context, s iter.Seq2[int, error], n int) error", ""), "DIR/main.go:12:33: F: a stream must be the last parameter"},
+		{"stream and result", iterates("ctx context.Context) (n int, s iter.Seq2[int, error])", ""), "DIR/main.go:12:41: F: a stream must be the only result"},
+		{"list of streams", iterates("ctx context.Context, s []iter.Seq2[int, error]) error", ""), "DIR/main.go:12:33: F.s[]: cannot carry iter.Seq2[int, error]: a stream can only be"},
+		{"items", iterates("ctx context.Context) iter.Seq2[chan int, error]", ""), "DIR/main.go:12:33: F[]: cannot carry chan int"},
+		{"topic as a parameter", service("ctx context.Context, s sdk.Topic[int]) error", ""), "DIR/main.go:11:33: F.s: cannot carry sdk.Topic[int]: a topic is a variable of the package"},
+		{"topic", service("ctx context.Context) error", "var T sdk.Topic[chan int]\n"), "DIR/main.go:15:5: T: cannot carry chan int"},
+		{"topic with a method's name", service("ctx context.Context) error", "var F sdk.Topic[int]\n"), "DIR/main.go:15:5: F: a method has the name of this topic"},
+		{"generated name", strings.ReplaceAll(service("ctx context.Context) error", ""), " F(", " CellBuild("), "DIR/main.go:11:10: CellBuild: generated code has a method of this name"},
+		{"served type crosses", service("ctx context.Context, s S) error", ""), "DIR/main.go:9:6: S crosses to callers, and there the name S means the cell itself"},
+		{"reserved name", service("ctx context.Context, d Dial) error", "type Dial struct{}\n"), "DIR/main.go:15:6: Dial crosses to callers"},
+		{"constant of a type's name", service("ctx context.Context, c C) error", "type C int\nconst Cell C = 1\n"), "DIR/main.go:16:7: Cell crosses to callers, and there the name Cell means the cell itself"},
+		{"open interface", service("ctx context.Context, s I) error", "type I interface{ M() }\n"), "DIR/main.go:11:33: F.s: cannot carry I: it is an interface; only values cross between cells, or a closed set"},
+		{"empty sum", service("ctx context.Context, s I) error", "type I interface{ isI() }\n"), "DIR/main.go:11:33: F.s: cannot carry I: no type implements it"},
+		{"variant no struct", service("ctx context.Context, s I) error", "type I interface{ isI() }\ntype V int\nfunc (V) isI() {}\n"), "DIR/main.go:11:33: F.s: cannot carry I: V implements it and is no struct"},
+		{"variant hidden", service("ctx context.Context, s I) error", "type I interface{ isI() }\ntype v struct{}\nfunc (v) isI() {}\n"), "DIR/main.go:16:6: F.s.(v): cannot carry v: callers in other cells need the type"},
+		{"variant an error", service("ctx context.Context, s I) error", "type I interface{ isI() }\ntype V struct{}\nfunc (V) isI() {}\nfunc (V) Error() string { return \"\" }\n"), "DIR/main.go:11:33: F.s: cannot carry I: V is an error"},
 		{
 			"foreign", strings.Replace(service("ctx context.Context, a net.IP) error", ""), `"context"`, "\"context\"\n\t\"net\"", 1),
-			"DIR/main.go:12:33: F.a: cannot carry net.IP: it is neither of this module nor time.Time or time.Duration",
+			"DIR/main.go:12:33: F.a: cannot carry net.IP: it does not belong to this module; declare a type of your own",
 		},
 		{
 			"deep", service("ctx context.Context, j Job) error", "type Job struct {\n\tName string\n\tSteps []map[string]*Step\n}\n\ntype Step struct {\n\tDone chan bool\n}\n"),
 			"DIR/main.go:21:2: F.j.Steps[][].Done: cannot carry chan bool: only values cross between cells",
 		},
 		{
-			"foreign field", service("ctx context.Context, j Job) error", "type Job struct {\n\tRaw json.RawMessage\n}\n"),
-			"DIR/main.go:16:2: F.j.Raw: cannot carry json.RawMessage: it is neither",
+			"foreign field", service("ctx context.Context, j Job) error", "type Job struct {\n\tRaw sql.RawBytes\n}\n"),
+			"DIR/main.go:16:2: F.j.Raw: cannot carry sql.RawBytes: it is neither",
 		},
 		{
 			"unexported field", service("ctx context.Context, j Job) error", "type Job struct {\n\tName string\n\tmu int\n}\n"),
@@ -93,7 +114,8 @@ func TestErrors(t *testing.T) {
 			"DIR/main.go:11:33: F.j: cannot carry job: callers in other cells need the type, so its name must start with a capital letter",
 		},
 		{"interface field", service("ctx context.Context, j I) error", "type I interface{ M() }\n"), "DIR/main.go:11:33: F.j: cannot carry I: it is an interface"},
-		{"generic field", service("ctx context.Context, j P[int]) error", "type P[T any] struct{ V T }\n"), "DIR/main.go:11:33: F.j: cannot carry P[int]: generic types"},
+		{"generic field", service("ctx context.Context, j P[chan int]) error", "type P[T any] struct{ V T }\n"), "DIR/main.go:11:33: F.j: cannot carry chan int"},
+		{"two instances of a name", service("ctx context.Context, j P[V], k PV) error", "type P[T any] struct{ V T }\ntype V struct{}\ntype PV struct{}\n"), "DIR/main.go:11:41: F.k: cannot carry PV: DIR/main.go:15:6 is another type of that name"},
 		{"map key", service("ctx context.Context, m map[float64]int) error", ""), "DIR/main.go:11:33: F.m: cannot carry map[float64]int: the key of a map must be"},
 		{"pointer type", service("ctx context.Context, p P) error", "type P *int\n"), "DIR/main.go:11:33: F.p: cannot carry P: it is a pointer"},
 		{

@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"go/types"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cell-network/cell/sdk/genome"
@@ -22,24 +23,57 @@ type extractor struct {
 	funcs  map[string]*types.Func  // of the genome's methods
 	src    map[token.Pos]source
 	errs   []error
+	wants  map[string]bool // standard packages of which types are made that are not known without them
 }
 
 // extract describes the served type and the package's error types.
 func extract(p *program, s *served) (*extractor, error) {
 	x := &extractor{
 		p: p, served: s, genome: &genome.Genome{Format: genome.Format, Serves: s.name()},
-		named: map[string]*types.Named{}, funcs: map[string]*types.Func{},
+		named: map[string]*types.Named{}, funcs: map[string]*types.Func{}, wants: map[string]bool{},
 	}
 	var files []*ast.File
 	for _, fs := range p.imp.files {
 		files = append(files, fs...)
 	}
 	x.src = sources(files)
+	x.genome.Doc = x.src[s.named.Obj().Pos()].doc
 	for _, f := range s.methods {
 		x.method(f)
 	}
+	x.topics()
 	x.errorTypes()
+	x.clashes()
 	return x, errors.Join(x.errs...)
+}
+
+// clashes finds names that callers would have twice in the one package that they get.
+func (x *extractor) clashes() {
+	seen := map[string]string{}
+	for _, name := range []string{x.served.name(), "Dial", "Cell"} {
+		seen[name] = "the cell itself"
+	}
+	take := func(at token.Pos, name, what string) {
+		if seen[name] != "" {
+			x.fail(at, "%s crosses to callers, and there the name %s means %s: rename one", name, name, seen[name])
+		}
+		seen[name] = what
+	}
+	for _, t := range sortedTypes(x.genome.Types) {
+		n := x.named[t.Name]
+		take(n.Obj().Pos(), t.Name, "the type of "+x.p.pos(n.Obj().Pos()))
+		if t.Sum != nil {
+			take(n.Obj().Pos(), "Unknown"+t.Name, "a variant of "+t.Name+" that is not known")
+		}
+		for _, v := range t.Values {
+			at := n.Obj().Pkg().Scope().Lookup(v.Name).Pos()
+			take(at, v.Name, "the constant of "+x.p.pos(at))
+		}
+	}
+}
+
+func sortedTypes(ts []genome.Type) []genome.Type {
+	return slices.SortedFunc(slices.Values(ts), func(a, b genome.Type) int { return strings.Compare(a.Name, b.Name) })
 }
 
 func (x *extractor) fail(at token.Pos, format string, args ...any) {
@@ -52,7 +86,16 @@ func (x *extractor) fail(at token.Pos, format string, args ...any) {
 func (x *extractor) method(f *types.Func) {
 	sig := f.Signature()
 	m := genome.Method{Name: f.Name(), Doc: x.src[f.Pos()].doc, Variadic: sig.Variadic()}
+	if f.Name() == "CellBuild" || f.Name() == "CellClient" {
+		x.fail(f.Pos(), "%s: generated code has a method of this name: rename it", f.Name())
+	}
 	for i := 1; i < sig.Params().Len(); i++ {
+		if item, ok := x.items(sig.Params().At(i), f.Name()); ok {
+			if m.In = item; i != sig.Params().Len()-1 {
+				x.fail(sig.Params().At(i).Pos(), "%s: a stream must be the last parameter, and the only one", f.Name())
+			}
+			continue
+		}
 		m.Request.Fields = append(m.Request.Fields, x.field(f, sig.Params().At(i), fmt.Sprintf("p%d", i)))
 	}
 	results := sig.Results()
@@ -60,8 +103,15 @@ func (x *extractor) method(f *types.Func) {
 	if n > 0 && isError(results.At(n-1).Type()) {
 		n--
 	}
+	m.OneWay = results.Len() == 0 && m.In == nil
 	for i := range n {
 		v := results.At(i)
+		if item, ok := x.items(v, f.Name()); ok {
+			if m.Out = item; n > 1 {
+				x.fail(v.Pos(), "%s: a stream must be the only result, an error behind it excepted", f.Name())
+			}
+			continue
+		}
 		if isError(v.Type()) {
 			x.fail(v.Pos(), "%s: an error must be the last result, and the only one", f.Name())
 			continue
@@ -75,6 +125,41 @@ func (x *extractor) method(f *types.Func) {
 	x.unique(f, &m)
 	x.funcs[m.Name] = f
 	x.genome.Methods = append(x.genome.Methods, m)
+}
+
+// items describes a stream that v carries.
+func (x *extractor) items(v *types.Var, method string) (*genome.Message, bool) {
+	t, ok := types.Unalias(v.Type()).(*types.Named)
+	if !ok || !isNamed(t, "iter", "Seq2") && !isNamed(t, "iter", "Seq") {
+		return nil, false
+	}
+	if t.TypeArgs().Len() != 2 || !isError(t.TypeArgs().At(1)) {
+		x.fail(v.Pos(), "%s: cannot carry %s: a stream can break, so it is written iter.Seq2[T, error]", method, x.p.typeString(t))
+		return genome.Item(genome.Ref{Kind: genome.Bool}), true
+	}
+	return genome.Item(x.ref(t.TypeArgs().At(0), v, method+"[]")), true
+}
+
+// topics adds the package's exported variables that are topics.
+func (x *extractor) topics() {
+	scope := x.p.pkg.Scope()
+	for _, name := range scope.Names() {
+		v, ok := scope.Lookup(name).(*types.Var)
+		if !ok || !v.Exported() {
+			continue
+		}
+		t, ok := types.Unalias(v.Type()).(*types.Named)
+		if !ok || !isNamed(t, sdkPath, "Topic") || t.TypeArgs().Len() != 1 {
+			continue
+		}
+		if x.funcs[name] != nil {
+			x.fail(v.Pos(), "%s: a method has the name of this topic, and callers have one name for both: rename one", name)
+			continue
+		}
+		x.genome.Methods = append(x.genome.Methods, genome.Method{
+			Name: name, Doc: x.src[v.Pos()].doc, Topic: true, Out: genome.Item(x.ref(t.TypeArgs().At(0), v, name)),
+		})
+	}
 }
 
 // unique refuses a parameter that has the name which an unnamed one gets.
@@ -112,9 +197,7 @@ func (x *extractor) ref(t types.Type, v *types.Var, path string) genome.Ref {
 		}
 		if t.Kind() == types.Invalid {
 			what := x.spelled(v)
-			if strings.Contains(what, "iter.Seq") {
-				return refuse("cannot carry %s: streams are not served by this version", what)
-			}
+			x.want(v.Pos())
 			return refuse("cannot carry %s: it is neither of this module nor time.Time or time.Duration; declare a type of your own",
 				what)
 		}
@@ -144,7 +227,13 @@ func (x *extractor) ref(t types.Type, v *types.Var, path string) genome.Ref {
 		}
 		return r
 	case *types.Array:
-		return refuse("cannot carry %s: use a slice", what)
+		if t.Len() < 0 { // of a constant that is not known
+			x.want(v.Pos())
+			return refuse("cannot carry %s: its length is not known here", x.spelled(v))
+		}
+		r := x.with(genome.Array, t.Elem(), v, path+"[]")
+		r.Len = int(min(t.Len(), 1<<30))
+		return r
 	case *types.Struct:
 		return refuse("cannot carry a struct without a name: declare a type for it")
 	}
@@ -176,41 +265,157 @@ func (x *extractor) namedRef(n *types.Named, v *types.Var, path string) genome.R
 		return genome.Ref{Kind: genome.Duration}
 	case isNamed(n, "time", "Time"):
 		return genome.Ref{Kind: genome.Time}
+	case isNamed(n, "encoding/json", "RawMessage"):
+		return genome.Ref{Kind: genome.JSON}
+	case isNamed(n, "iter", "Seq2"), isNamed(n, "iter", "Seq"):
+		return refuse("a stream can only be the last parameter or the only result")
+	case isNamed(n, sdkPath, "Topic"):
+		return refuse("a topic is a variable of the package: var Orders sdk.Topic[Order]")
 	case isError(n):
 		return refuse("an error can only be the last result")
 	case obj.Pkg() == nil || x.p.imp.files[obj.Pkg()] == nil:
 		return refuse("it does not belong to this module; declare a type of your own")
 	case obj.Parent() != obj.Pkg().Scope():
 		return refuse("declare it outside of a function")
-	case n.TypeArgs().Len() > 0 || n.TypeParams().Len() > 0:
-		return refuse("generic types are not served by this version; declare a type of its own")
 	case obj.Pkg() != x.p.pkg && obj.Pkg().Name() == "main":
 		return refuse("it belongs to a program")
 	case !obj.Exported():
 		return refuse("callers in other cells need the type, so its name must start with a capital letter")
-	case types.IsInterface(n):
-		return refuse("it is an interface; only values cross between cells")
 	}
-	if have := x.named[obj.Name()]; have != nil {
-		if have.Obj() != obj {
+	if n.TypeArgs().Len() > 0 {
+		ref.Name = x.instance(n, v, path)
+	}
+	if have := x.named[ref.Name]; have != nil {
+		if !types.Identical(have, n) {
 			return refuse("%s is another type of that name, and callers get both in one package: rename one", x.p.pos(have.Obj().Pos()))
 		}
 		return ref
 	}
-	x.named[obj.Name()] = n
-	t := genome.Type{Name: obj.Name(), Doc: x.src[obj.Pos()].doc}
+	x.named[ref.Name] = n
+	t := genome.Type{Name: ref.Name, Doc: x.src[obj.Pos()].doc}
+	if ref.Name != obj.Name() {
+		t.Of = types.TypeString(n, func(*types.Package) string { return "" })
+	}
 	switch u := n.Underlying().(type) {
+	case *types.Interface:
+		t.Sum = &genome.Message{}
+		x.genome.Types = append(x.genome.Types, t) // variants may contain the sum
+		if !x.variants(n, u, v, t.Sum, path) {
+			return genome.Ref{}
+		}
+		return ref
 	case *types.Struct:
 		t.Struct = &genome.Message{Fields: x.structFields(u, path)}
 	case *types.Pointer:
 		return refuse("it is a pointer; name the type behind it")
 	default:
+		if b, ok := u.(*types.Basic); ok && b.Kind() == types.Invalid {
+			x.want(obj.Pos())
+		}
 		base := x.ref(u, v, path)
 		t.Base = &base
 		t.Values = x.constants(n)
 	}
 	x.genome.Types = append(x.genome.Types, t)
 	return ref
+}
+
+// variants describes a sum: an interface that only types of its own package implement, for it has a method without a
+// capital letter.
+func (x *extractor) variants(n *types.Named, iface *types.Interface, v *types.Var, sum *genome.Message, path string) bool {
+	refuse := func(format string, args ...any) bool {
+		x.fail(v.Pos(), "%s: cannot carry %s: %s", path, x.p.typeString(n), fmt.Sprintf(format, args...))
+		return false
+	}
+	sealed := false
+	for m := range iface.Methods() {
+		sealed = sealed || !m.Exported()
+	}
+	if !sealed {
+		return refuse("it is an interface; only values cross between cells, or a closed set of structs: give the interface a "+
+			"method without a capital letter, such as is%s()", n.Obj().Name())
+	}
+	var found []*types.TypeName
+	scope := n.Obj().Pkg().Scope()
+	for _, name := range scope.Names() {
+		obj, ok := scope.Lookup(name).(*types.TypeName)
+		if !ok || obj.IsAlias() || types.IsInterface(obj.Type()) || name == "Unknown"+n.Obj().Name() {
+			continue // unknown is what a generated package calls a variant that it does not know
+		}
+		if of, ok := obj.Type().(*types.Named); ok && of.TypeParams().Len() == 0 && types.Implements(types.NewPointer(of), iface) {
+			found = append(found, obj)
+		}
+	}
+	if len(found) == 0 {
+		return refuse("no type implements it")
+	}
+	slices.SortFunc(found, func(a, b *types.TypeName) int { return int(a.Pos()) - int(b.Pos()) })
+	for _, obj := range found {
+		of := obj.Type().(*types.Named)
+		if _, ok := of.Underlying().(*types.Struct); !ok {
+			return refuse("%s implements it and is no struct", obj.Name())
+		}
+		if isErrorType(of) {
+			return refuse("%s is an error, and an error can only be the last result", obj.Name())
+		}
+		r := x.ref(of, types.NewVar(obj.Pos(), obj.Pkg(), obj.Name(), of), path+".("+obj.Name()+")")
+		if r.Kind == genome.Invalid {
+			return false
+		}
+		if !types.Implements(of, iface) {
+			r = genome.Ref{Kind: genome.Optional, Elem: &genome.Ref{Kind: genome.Named, Name: r.Name}}
+		}
+		sum.Fields = append(sum.Fields, genome.Field{Name: obj.Name(), Type: r})
+	}
+	return true
+}
+
+// instance is the name that an instance of a generic type gets: that of the type and of its arguments, as in PageUser.
+func (x *extractor) instance(n *types.Named, v *types.Var, path string) string {
+	name := n.Obj().Name()
+	for t := range n.TypeArgs().Types() {
+		name += nameOf(x.ref(t, v, path))
+	}
+	return name
+}
+
+func nameOf(r genome.Ref) string {
+	switch r.Kind {
+	case genome.Named:
+		return r.Name
+	case genome.Optional:
+		return "Optional" + nameOf(*r.Elem)
+	case genome.List:
+		return "List" + nameOf(*r.Elem)
+	case genome.Array:
+		return fmt.Sprintf("Array%d%s", r.Len, nameOf(*r.Elem))
+	case genome.Map:
+		return "Map" + nameOf(r.KeyRef()) + nameOf(*r.Elem)
+	}
+	s := r.String()
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// want notes which of Go's own packages the type at a place is made of.
+func (x *extractor) want(at token.Pos) {
+	file := x.p.fset.File(at)
+	for _, files := range x.p.imp.files {
+		for _, f := range files {
+			if x.p.fset.File(f.Pos()) != file {
+				continue
+			}
+			for _, i := range f.Imports {
+				if path := strings.Trim(i.Path.Value, "\"`"); !strings.Contains(path, ".") && stubs[path] == "" && path != "C" {
+					x.wants[path] = true
+				}
+			}
+		}
+	}
+}
+
+func isErrorType(n *types.Named) bool {
+	iface := types.Universe.Lookup("error").Type().Underlying().(*types.Interface)
+	return types.Implements(types.NewPointer(n), iface)
 }
 
 func (x *extractor) structFields(s *types.Struct, path string) (fields []genome.Field) {
@@ -220,7 +425,10 @@ func (x *extractor) structFields(s *types.Struct, path string) (fields []genome.
 			x.fail(f.Pos(), "%s: the field would not cross: start its name with a capital letter, or carry a type without it", at)
 			continue
 		}
-		fields = append(fields, genome.Field{Name: f.Name(), Type: x.ref(f.Type(), f, at), Doc: x.src[f.Pos()].doc})
+		fields = append(fields, genome.Field{
+			Name: f.Name(), Type: x.ref(f.Type(), f, at), Doc: x.src[f.Pos()].doc,
+			Embedded: f.Embedded(),
+		})
 	}
 	return fields
 }
@@ -237,8 +445,12 @@ func (x *extractor) constants(n *types.Named) (values []genome.Value) {
 	slices.SortFunc(found, func(a, b *types.Const) int { return int(a.Pos()) - int(b.Pos()) })
 	for _, c := range found {
 		text := c.Val().ExactString()
-		if c.Val().Kind() == constant.String {
+		switch c.Val().Kind() {
+		case constant.String:
 			text = constant.StringVal(c.Val())
+		case constant.Float: // exactly it is a fraction, which is another number in Go
+			f, _ := constant.Float64Val(c.Val())
+			text = strconv.FormatFloat(f, 'g', -1, 64)
 		}
 		values = append(values, genome.Value{Name: c.Name(), Value: text, Doc: x.src[c.Pos()].doc})
 	}

@@ -185,6 +185,11 @@ func TestServed(t *testing.T) {
 			"func main() { sdk.Main(&S{}) }"},
 		{"type alias", head + "type S struct{}\ntype T = *S\n" + method + "func main() { var t T; sdk.Main(t) }"},
 		{"number", head + "type S int\n" + method + "func main() { s := S(1); sdk.Main(&s) }"},
+		{
+			"package below", strings.Replace(head, `"context"`, `"github.com/cell-network/cell/t/impl"`, 1) + "func main() { sdk.Main(impl.New(1)) }\n" +
+				"-- impl/s.go --\npackage impl\n\nimport \"context\"\n\ntype S struct{}\nfunc (*S) F(ctx context.Context, a int) error { return nil }\n" +
+				"func New(n int) *S { return &S{} }\n",
+		},
 		{"other systems and tests", head + "type S struct{}\n" + method + "func main() { sdk.Main(&S{}) }\n-- main_plan9.go --\n" + head +
 			"func main() { sdk.Main(1) }\n-- tool.go --\n//go:build ignore\n\npackage tool\n-- main_test.go --\npackage main\n\nfunc broken( {"},
 	}
@@ -198,6 +203,11 @@ func TestServed(t *testing.T) {
 		}
 		if g.Serves != "S" || len(g.Methods) != 1 || genome.Signature(&g.Methods[0]) != "F(a int)" {
 			t.Errorf("%s: %+v", tt.name, g)
+		}
+		if tt.name == "package below" {
+			if out, err := goTool(t, dir, "build", "-o", os.DevNull, "."); err != nil {
+				t.Errorf("%s: %s", tt.name, out)
+			}
 		}
 	}
 }

@@ -10,14 +10,17 @@ import (
 	"go/token"
 	"go/types"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // program is a parsed package and what its type check found.
 type program struct {
 	dir   string
+	home  string // of the package of the served type, when it is not dir
 	fset  *token.FileSet
 	files []*ast.File
 	pkg   *types.Package
@@ -33,10 +36,11 @@ func (p *program) errorf(at token.Pos, format string, args ...any) error {
 	return fmt.Errorf("%s: %s", p.pos(at), fmt.Sprintf(format, args...))
 }
 
-// load parses and checks the package in dir. Of all functions only those keep their bodies that call sdk.Main.
-func load(dir string) (*program, error) {
+// load parses and checks the package in dir, and reads the standard packages in real. Of all functions only those keep their
+// bodies that call sdk.Main.
+func load(dir string, real map[string]bool) (*program, error) {
 	p := &program{dir: dir, fset: token.NewFileSet()}
-	p.imp = &localImporter{fset: p.fset, have: map[string]*types.Package{}, files: map[*types.Package][]*ast.File{}}
+	p.imp = &localImporter{fset: p.fset, have: map[string]*types.Package{}, files: map[*types.Package][]*ast.File{}, real: real}
 	p.imp.module, p.imp.root = findModule(dir)
 	var err error
 	if p.files, err = parseDir(p.fset, dir); err != nil {
@@ -128,6 +132,20 @@ type localImporter struct {
 	module, root string
 	have         map[string]*types.Package
 	files        map[*types.Package][]*ast.File // for doc comments
+	real         map[string]bool                // standard packages that are read, too
+}
+
+// standard reads a package of Go's own, whose imports stay empty: enough for its constants and for the types behind names.
+func (m *localImporter) standard(path string) *types.Package {
+	files, err := parseDir(m.fset, filepath.Join(goroot(), "src", filepath.FromSlash(path)))
+	if err != nil || len(files) == 0 {
+		return nil
+	}
+	empty := &localImporter{fset: m.fset, have: map[string]*types.Package{}, files: map[*types.Package][]*ast.File{}}
+	conf := types.Config{Importer: empty, IgnoreFuncBodies: true, FakeImportC: true, Error: func(error) {}}
+	p, _ := conf.Check(path, m.fset, files, nil)
+	m.have[path] = p
+	return p
 }
 
 // Import never fails: what is missing shows where it is used.
@@ -135,9 +153,14 @@ func (m *localImporter) Import(path string) (*types.Package, error) {
 	if p := m.have[path]; p != nil {
 		return p, nil
 	}
-	if p := stub(path); p != nil {
+	if p := m.stub(path); p != nil {
 		m.have[path] = p
 		return p, nil
+	}
+	if m.real[path] {
+		if p := m.standard(path); p != nil {
+			return p, nil
+		}
 	}
 	rest, ours := strings.CutPrefix(path+"/", m.module+"/")
 	if m.module == "" || !ours {
@@ -161,44 +184,51 @@ func (m *localImporter) Import(path string) (*types.Package, error) {
 	return p, nil
 }
 
-// stub makes the packages whose types mean something here.
-func stub(path string) *types.Package {
-	named := map[string]types.Type{}
-	switch path {
-	case "context":
-		named["Context"] = types.NewInterfaceType(nil, nil)
-	case "time":
-		named["Duration"] = types.Typ[types.Int64]
-		named["Time"] = types.NewStruct(nil, nil)
-		named["Month"] = types.Typ[types.Int]
-		named["Weekday"] = types.Typ[types.Int]
-	case sdkPath:
-	default:
+// goroot is where Go is installed.
+var goroot = sync.OnceValue(func() string {
+	if build.Default.GOROOT != "" {
+		return build.Default.GOROOT
+	}
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+})
+
+// stubs are the packages whose types mean something here.
+var stubs = map[string]string{
+	"context":       "package context\ntype Context interface{}",
+	"encoding/json": "package json\ntype RawMessage []byte",
+	"iter":          "package iter\ntype Seq[V any] func(yield func(V) bool)\ntype Seq2[K, V any] func(yield func(K, V) bool)",
+	"time":          "package time\ntype Duration int64\ntype Time struct{}\ntype Month int\ntype Weekday int",
+	sdkPath:         "package sdk\nfunc Main(cell interface{})\ntype Topic[T any] struct{ of T }",
+}
+
+// stub makes such a package, nil for any other.
+func (m *localImporter) stub(path string) *types.Package {
+	text, ok := stubs[path]
+	if !ok {
 		return nil
 	}
-	p := types.NewPackage(path, path[strings.LastIndexByte(path, '/')+1:])
-	for name, t := range named {
-		obj := types.NewTypeName(token.NoPos, p, name, nil)
-		types.NewNamed(obj, t, nil)
-		p.Scope().Insert(obj)
+	f, err := parser.ParseFile(m.fset, "stub/"+path, text, parser.SkipObjectResolution)
+	if err != nil {
+		panic(err) // the text is above
 	}
-	if path == sdkPath {
-		arg := types.NewVar(token.NoPos, p, "cell", types.NewInterfaceType(nil, nil))
-		sig := types.NewSignatureType(nil, nil, nil, types.NewTuple(arg), nil, false)
-		p.Scope().Insert(types.NewFunc(token.NoPos, p, "Main", sig))
-	}
-	p.MarkComplete()
+	conf := types.Config{IgnoreFuncBodies: true, Error: func(error) {}}
+	p, _ := conf.Check(path, m.fset, []*ast.File{f}, nil)
 	return p
+}
+
+var basicNames = []string{
+	"any", "bool", "byte", "error", "float32", "float64", "int", "int8", "int16", "int32", "int64", "string",
+	"uint", "uint8", "uint16", "uint32", "uint64",
 }
 
 // shadowed finds a declaration that hides one of the type names that generated code is written with.
 func (p *program) shadowed() error {
-	basic := []string{
-		"any", "bool", "byte", "error", "float32", "float64", "int", "int8", "int16", "int32", "int64", "string",
-		"uint", "uint8", "uint16", "uint32", "uint64",
-	}
 	for _, name := range p.pkg.Scope().Names() {
-		if slices.Contains(basic, name) {
+		if slices.Contains(basicNames, name) {
 			return p.errorf(p.pkg.Scope().Lookup(name).Pos(), "the name %s hides Go's own type: choose another one", name)
 		}
 	}

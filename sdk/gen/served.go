@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/types"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -97,14 +98,18 @@ func (p *program) served() (*served, error) {
 	case types.IsInterface(named):
 		return nil, p.errorf(arg.Pos(), "sdk.Main cannot serve %s: %s is an interface; give it a value of a concrete type",
 			what, p.typeString(t))
-	case named.Obj().Pkg() != p.pkg:
-		return nil, p.errorf(arg.Pos(), "sdk.Main cannot serve %s: %s belongs to another package; declare the served type here, "+
-			"it may embed that one", what, p.typeString(t))
+	case named.Obj().Pkg() != p.pkg && !p.move(named.Obj().Pkg()):
+		return nil, p.errorf(arg.Pos(), "sdk.Main cannot serve %s: %s belongs to a package outside of the cell's directory; declare the "+
+			"served type here, it may embed that one", what, p.typeString(t))
 	case named.TypeArgs().Len() > 0:
 		return nil, p.errorf(arg.Pos(), "sdk.Main cannot serve %s: %s is an instance of a generic type; declare a type of its own, "+
 			"it may embed that one", what, p.typeString(t))
 	case named.Obj().Parent() != p.pkg.Scope():
 		return nil, p.errorf(arg.Pos(), "sdk.Main cannot serve %s: declare the type %s outside of a function", what, p.typeString(t))
+	}
+	if !named.Obj().Exported() {
+		return nil, p.errorf(named.Obj().Pos(), "sdk.Main cannot serve %s: callers get a type of that name, so it must start with a "+
+			"capital letter", named.Obj().Name())
 	}
 	s.named = named
 	var own types.Type = named
@@ -125,6 +130,21 @@ func (p *program) served() (*served, error) {
 			"context.Context", s.name())
 	}
 	return s, nil
+}
+
+// move makes pkg the package that is served, when it lies in the cell's directory: generated code then goes there.
+func (p *program) move(pkg *types.Package) bool {
+	files := p.imp.files[pkg]
+	if len(files) == 0 {
+		return false
+	}
+	home := filepath.Dir(p.fset.Position(files[0].Package).Filename)
+	dir, err := filepath.Abs(p.dir)
+	if err != nil || !strings.HasPrefix(home, dir+string(filepath.Separator)) {
+		return false
+	}
+	p.pkg, p.home = pkg, home
+	return true
 }
 
 // unknownArgument names the mistake that hides the argument's type.

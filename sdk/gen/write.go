@@ -8,12 +8,12 @@ import (
 )
 
 type file struct {
-	name string
+	path string
 	data []byte
 }
 
 // write replaces those files whose content changes: all of them or, after an error, none.
-func write(dir string, files []file) (err error) {
+func write(files []file) (err error) {
 	type change struct {
 		path, temp string
 		old        []byte
@@ -33,12 +33,12 @@ func write(dir string, files []file) (err error) {
 		}
 	}()
 	for _, f := range files {
-		path := filepath.Join(dir, f.name)
+		path := f.path
 		old, err := os.ReadFile(path)
 		if err == nil && bytes.Equal(old, f.data) {
 			continue
 		}
-		temp, err2 := os.CreateTemp(dir, "."+f.name+".")
+		temp, err2 := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
 		if err2 != nil {
 			return err2
 		}

@@ -1,8 +1,13 @@
 package genome
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"go/token"
+	"strconv"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -17,6 +22,9 @@ const (
 	maxDoc      = 64 << 10
 )
 
+// MaxAccepts is how many older genomes a genome may name whose callers it serves.
+const MaxAccepts = 32
+
 // Check tells what is wrong with g: its names, ids, references, or types that contain themselves.
 func (g *Genome) Check() error {
 	if g.Format != Format {
@@ -26,8 +34,19 @@ func (g *Genome) Check() error {
 		return fmt.Errorf("more than %d methods or %d types", maxMethods, maxTypes)
 	}
 	for _, s := range []string{g.Cell, g.Version, g.Serves} {
-		if len(s) > maxName || !utf8.ValidString(s) {
-			return fmt.Errorf("the cell's name, version or type is longer than %d bytes or no text", maxName)
+		if len(s) > maxName || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+			return fmt.Errorf("the cell's name, version or type is longer than %d bytes or no text of one line", maxName)
+		}
+	}
+	if err := checkDoc("the cell", g.Doc); err != nil {
+		return err
+	}
+	if len(g.Accepts) > MaxAccepts {
+		return fmt.Errorf("more than %d older genomes are accepted", MaxAccepts)
+	}
+	for _, h := range g.Accepts {
+		if raw, err := hex.DecodeString(h); err != nil || len(raw) != sha256.Size {
+			return fmt.Errorf("accepts %.80q, which is no wire hash", h)
 		}
 	}
 	c := checker{g: g, types: map[string]*Type{}}
@@ -39,8 +58,17 @@ func (g *Genome) Check() error {
 		if c.types[t.Name] != nil {
 			return fmt.Errorf("type %s is there twice", t.Name)
 		}
-		if (t.Base == nil) == (t.Struct == nil) {
-			return fmt.Errorf("type %s must have either a base or a struct", t.Name)
+		forms := 0
+		for _, is := range []bool{t.Base != nil, t.Struct != nil, t.Sum != nil} {
+			if is {
+				forms++
+			}
+		}
+		if forms != 1 {
+			return fmt.Errorf("type %s must have either a base, a struct or a sum", t.Name)
+		}
+		if len(t.Of) > maxName || !utf8.ValidString(t.Of) {
+			return fmt.Errorf("type %s: what it is an instance of is longer than %d bytes or no text", t.Name, maxName)
 		}
 		c.types[t.Name] = t
 	}
@@ -100,10 +128,37 @@ func (c *checker) methods() error {
 		if err := c.message(m.Name+": result", &m.Result, false); err != nil {
 			return err
 		}
+		if err := c.streams(m); err != nil {
+			return err
+		}
 		n := len(m.Request.Fields)
 		if m.Variadic && (n == 0 || m.Request.Fields[n-1].Type.Kind != List && m.Request.Fields[n-1].Type.Kind != Bytes) {
 			return fmt.Errorf("%s: variadic, but the last parameter is no list", m.Name)
 		}
+	}
+	return nil
+}
+
+// streams checks the items of a method's streams, and that an event and a topic have nothing else.
+func (c *checker) streams(m *Method) error {
+	for _, s := range []*Message{m.In, m.Out} {
+		if s == nil {
+			continue
+		}
+		if len(s.Fields) != 1 || s.Fields[0].Name != "item" || s.Fields[0].ID != 1 || s.Fields[0].Embedded {
+			return fmt.Errorf("%s: the items of a stream have one field, item, with the id 1", m.Name)
+		}
+		if err := c.message(m.Name+": stream", s, false); err != nil {
+			return err
+		}
+	}
+	switch {
+	case m.OneWay && (len(m.Result.Fields) > 0 || m.In != nil || m.Out != nil):
+		return fmt.Errorf("%s: an event has neither results nor streams", m.Name)
+	case m.Topic && (len(m.Request.Fields) > 0 || len(m.Result.Fields) > 0 || m.In != nil || m.Out == nil || m.OneWay):
+		return fmt.Errorf("%s: a topic has items for its subscribers and nothing else", m.Name)
+	case m.Out != nil && len(m.Result.Fields) > 0:
+		return fmt.Errorf("%s: a stream to the caller has no results besides", m.Name)
 	}
 	return nil
 }
@@ -133,25 +188,33 @@ func (c *checker) message(what string, m *Message, exportedNames bool) error {
 		if err := c.ref(f.Type, 0); err != nil {
 			return fmt.Errorf("%s: %w", at, err)
 		}
+		if f.Embedded && f.Type.String() != f.Name && f.Type.String() != "*"+f.Name {
+			return fmt.Errorf("%s: an embedded field has the name of its type", at)
+		}
 	}
 	return nil
 }
 
 func (c *checker) typ(t *Type) error {
-	if t.Struct != nil {
+	if t.Base == nil {
 		if len(t.Values) > 0 {
-			return fmt.Errorf("type %s: a struct has no constants", t.Name)
+			return fmt.Errorf("type %s: only a named scalar has constants", t.Name)
 		}
-		return c.message(t.Name, t.Struct, true)
+		if t.Sum != nil {
+			if err := c.variants(t); err != nil {
+				return err
+			}
+		}
+		return c.message(t.Name, t.Message(), true)
 	}
-	if k := t.Base.Kind; k == Named || k == Optional || k == Time || k == Duration {
+	if k := t.Base.Kind; k == Named || k == Optional || k == Time || k == Duration || k == JSON {
 		return fmt.Errorf("type %s: %s cannot be a base", t.Name, t.Base)
 	}
 	if len(t.Values) > maxFields {
 		return fmt.Errorf("type %s: more than %d constants", t.Name, maxFields)
 	}
 	for _, v := range t.Values {
-		if len(v.Name) > maxName || !token.IsIdentifier(v.Name) || len(v.Value) > maxDoc || !utf8.ValidString(v.Value) {
+		if len(v.Name) > maxName || !exported(v.Name) || len(v.Value) > maxDoc || !isConstant(t.Base.Kind, v.Value) {
 			return fmt.Errorf("type %s: the constant %.80q is not allowed", t.Name, v.Name)
 		}
 		if err := checkDoc(t.Name+": "+v.Name, v.Doc); err != nil {
@@ -160,6 +223,39 @@ func (c *checker) typ(t *Type) error {
 	}
 	if err := c.ref(*t.Base, 0); err != nil {
 		return fmt.Errorf("type %s: %w", t.Name, err)
+	}
+	return nil
+}
+
+// isConstant tells whether text is a constant of a kind, as it is written in Go.
+func isConstant(k Kind, text string) bool {
+	var err error
+	switch {
+	case k == Bool:
+		return text == "true" || text == "false"
+	case k.Signed():
+		_, err = strconv.ParseInt(text, 10, k.bits())
+	case k.Unsigned():
+		_, err = strconv.ParseUint(text, 10, k.bits())
+	case k == Float32 || k == Float64:
+		var f float64
+		f, err = strconv.ParseFloat(text, 64)
+		return err == nil && f-f == 0 && !strings.ContainsAny(text, "_xXpP")
+	default:
+		return k == String && utf8.ValidString(text)
+	}
+	return err == nil
+}
+
+func (c *checker) variants(t *Type) error {
+	for _, f := range t.Sum.Fields {
+		r := f.Type
+		if r.Kind == Optional && r.Elem != nil {
+			r = *r.Elem
+		}
+		if v := c.types[r.Name]; r.Kind != Named || r.Name != f.Name || v == nil || v.Struct == nil || f.Embedded {
+			return fmt.Errorf("sum %s: the variant %s is not a struct of that name", t.Name, f.Name)
+		}
 	}
 	return nil
 }
@@ -190,6 +286,14 @@ func (c *checker) ref(r Ref, depth int) error {
 			return fmt.Errorf("%s: an optional of an optional is not allowed", r)
 		}
 	case List:
+	case Array:
+		n := 1
+		for in := &r; in != nil && in.Kind == Array; in = in.Elem {
+			if in.Len < 0 || in.Len > maxArray || n*in.Len > maxArray {
+				return fmt.Errorf("%s: an array has 0 to %d elements in all", r, maxArray)
+			}
+			n *= in.Len
+		}
 	default:
 		if !r.Kind.Scalar() {
 			return fmt.Errorf("kind %d is not known", r.Kind)
@@ -233,8 +337,17 @@ func (c *checker) cycles() error {
 		}
 		state[t] = 1
 		for _, f := range t.Struct.Fields {
-			if f.Type.Kind == Named {
-				if err := visit(c.types[f.Type.Name]); err != nil {
+			r := f.Type
+			for r.Kind == Array {
+				r = *r.Elem
+			}
+			if base, _ := c.g.Resolve(r); base.Kind == Array {
+				for r = base; r.Kind == Array; {
+					r = *r.Elem
+				}
+			}
+			if r.Kind == Named {
+				if err := visit(c.types[r.Name]); err != nil {
 					return err
 				}
 			}

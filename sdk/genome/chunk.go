@@ -107,6 +107,14 @@ func scalarJSON(k Kind, c chunk) ([]byte, error) {
 		return number(float64(math.Float32frombits(uint32(c.num))), 32), nil
 	case k == Float64:
 		return number(math.Float64frombits(c.num), 64), nil
+	case k == JSON && len(c.data) == 0:
+		return []byte("null"), nil
+	case k == JSON:
+		var b bytes.Buffer
+		if json.Compact(&b, c.data) != nil {
+			return nil, errors.New("it is not JSON")
+		}
+		return b.Bytes(), nil
 	case k == Bytes:
 		return quote(base64.StdEncoding.EncodeToString(c.data)), nil
 	}

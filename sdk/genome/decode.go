@@ -2,6 +2,7 @@ package genome
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +16,8 @@ type decoder struct {
 	index
 	out    bytes.Buffer
 	values int
+
+	elements int // of the list that was written last
 }
 
 func wrong(path, reason string) error { return fmt.Errorf("%s: %s", path, reason) }
@@ -63,12 +66,17 @@ func (d *decoder) value(r Ref, cs []chunk, path string, depth int) error {
 		return d.element(*base.Elem, cs, path, depth)
 	case List:
 		return d.list(*base.Elem, cs, path, depth)
+	case Array:
+		return d.array(base, cs, path, depth)
 	case Map:
 		return d.mapping(base, cs, path, depth)
 	case Named:
 		data, err := join(cs, path)
 		if err != nil {
 			return err
+		}
+		if d.index[base.Name].Sum != nil {
+			return d.sum(message, data, path, depth+1)
 		}
 		d.out.WriteByte('{')
 		err = d.message(message, data, path, depth+1, func(i int, f *Field) {
@@ -112,12 +120,13 @@ func (d *decoder) element(r Ref, cs []chunk, path string, depth int) error {
 
 func (d *decoder) list(elem Ref, cs []chunk, path string, depth int) error {
 	base, _ := d.resolve(elem)
-	first := true
+	first, n := true, 0
 	one := func(c chunk) error {
 		if !first {
 			d.out.WriteByte(',')
 		}
 		first = false
+		n++
 		return d.element(elem, []chunk{c}, path, depth)
 	}
 	d.out.WriteByte('[')
@@ -151,6 +160,105 @@ func (d *decoder) list(elem Ref, cs []chunk, path string, depth int) error {
 		}
 	}
 	d.out.WriteByte(']')
+	d.elements = n
+	return nil
+}
+
+// array writes as many elements as the type has; absent means all zero.
+func (d *decoder) array(r Ref, cs []chunk, path string, depth int) error {
+	if r.ByteArray() {
+		data := make([]byte, r.Len)
+		for _, c := range cs {
+			if c.kind != protowire.BytesType || len(c.data) != r.Len {
+				return wrong(path, fmt.Sprintf("it has another type or not %d bytes", r.Len))
+			}
+			data = c.data
+		}
+		d.out.Write(quote(base64.StdEncoding.EncodeToString(data)))
+		return nil
+	}
+	if depth >= maxDepth {
+		return wrong(path, fmt.Sprintf("it is nested more than %d deep", maxDepth))
+	}
+	if len(cs) == 0 {
+		d.out.WriteByte('[')
+		for i := range r.Len {
+			if i > 0 {
+				d.out.WriteByte(',')
+			}
+			if err := d.element(*r.Elem, nil, path, depth+1); err != nil {
+				return err
+			}
+		}
+		d.out.WriteByte(']')
+		return nil
+	}
+	start := d.out.Len()
+	for _, c := range cs { // the last appearance counts, and all must be right
+		d.out.Truncate(start)
+		data, err := join([]chunk{c}, path)
+		if err != nil {
+			return err
+		}
+		all, err := split(data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if err := d.list(*r.Elem, all[1], path, depth+1); err != nil {
+			return err
+		}
+		if d.elements != r.Len {
+			return wrong(path, fmt.Sprintf("it has %d elements, the array has %d", d.elements, r.Len))
+		}
+	}
+	return nil
+}
+
+// sum writes the fields of the variant that is there behind its name; null when there is none that is known.
+func (d *decoder) sum(variants *Message, data []byte, path string, depth int) error {
+	if depth > maxDepth {
+		return wrong(path, fmt.Sprintf("it is nested more than %d deep", maxDepth))
+	}
+	start := d.out.Len()
+	d.out.WriteString("null")
+	// As in generated code the last variant counts, and all must be right.
+	for len(data) > 0 {
+		_, _, n := protowire.ConsumeField(data)
+		if n < 0 {
+			return wrong(path, "the data is damaged")
+		}
+		one, err := split(data[:n])
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		data = data[n:]
+		i := slices.IndexFunc(variants.Fields, func(f Field) bool { return one[f.ID] != nil })
+		if i < 0 {
+			continue
+		}
+		f := variants.Fields[i]
+		of := f.Type
+		if of.Kind == Optional {
+			of = *of.Elem
+		}
+		_, fields := d.resolve(of)
+		in, err := join(one[f.ID], path)
+		if err != nil {
+			return err
+		}
+		d.out.Truncate(start)
+		d.out.WriteString(`{"type":`)
+		d.out.Write(quote(f.Name))
+		err = d.message(fields, in, path, depth+1, func(_ int, f *Field) {
+			d.out.WriteByte(',')
+			d.out.Write(quote(f.Name))
+			d.out.WriteByte(':')
+		})
+		if err != nil {
+			return err
+		}
+		d.out.WriteByte('}')
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package genome
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -46,7 +47,7 @@ func (x index) resolve(r Ref) (Ref, *Message) {
 	case t.Base != nil:
 		return *t.Base, nil
 	}
-	return r, t.Struct
+	return r, t.Message()
 }
 
 func (x index) kind(r Ref) Kind {
@@ -71,9 +72,14 @@ func (e *encoder) field(b []byte, id uint32, r Ref, v any, path string, depth in
 		return e.element(b, id, *base.Elem, v, path, depth)
 	case List:
 		return e.list(b, id, *base.Elem, v, path, depth)
+	case Array:
+		return e.array(b, id, base, v, path, depth)
 	case Map:
 		return e.mapping(b, id, base, v, path, depth)
 	case Named:
+		if e.index[base.Name].Sum != nil {
+			return e.sum(b, id, message, v, path, depth)
+		}
 		in, err := e.message(message, v, path, depth+1)
 		return appendBytes(b, id, in), err
 	}
@@ -91,6 +97,46 @@ func (e *encoder) element(b []byte, id uint32, r Ref, v any, path string, depth 
 	}
 	in, err := e.field(nil, 1, r, v, path, depth+1)
 	return appendBytes(b, id, in), err
+}
+
+// array appends a message of its own around the elements, so that it is known where the array ends.
+func (e *encoder) array(b []byte, id uint32, r Ref, v any, path string, depth int) ([]byte, error) {
+	if r.ByteArray() {
+		raw, err := scalar(nil, Bytes, v, path)
+		if err != nil {
+			return nil, err
+		}
+		if data, _ := protowire.ConsumeBytes(raw); len(data) != r.Len {
+			return nil, fmt.Errorf("%s: %d bytes, wanted are %d", path, len(data), r.Len)
+		}
+		return append(protowire.AppendTag(b, protowire.Number(id), protowire.BytesType), raw...), nil
+	}
+	if all, ok := v.([]any); !ok || len(all) != r.Len {
+		return nil, fmt.Errorf("%s: %s is not a list of %d", path, show(v), r.Len)
+	}
+	in, err := e.list(nil, 1, *r.Elem, v, path, depth+1)
+	return appendBytes(b, id, in), err
+}
+
+// sum appends a message with the one variant that v["type"] names, or without any for null.
+func (e *encoder) sum(b []byte, id uint32, variants *Message, v any, path string, depth int) ([]byte, error) {
+	if v == nil {
+		return appendBytes(b, id, nil), nil
+	}
+	all, ok := v.(map[string]any)
+	name, named := all["type"].(string)
+	var names []string
+	for _, f := range variants.Fields {
+		names = append(names, f.Name)
+		if !ok || !named || f.Name != name {
+			continue
+		}
+		rest := maps.Clone(all)
+		delete(rest, "type")
+		in, err := e.field(nil, f.ID, f.Type, rest, path, depth+1)
+		return appendBytes(b, id, in), err
+	}
+	return nil, fmt.Errorf("%s: %s needs \"type\", one of %s", path, show(v), strings.Join(names, ", "))
 }
 
 func (e *encoder) list(b []byte, id uint32, elem Ref, v any, path string, depth int) ([]byte, error) {
@@ -150,7 +196,7 @@ func (e *encoder) mapping(b []byte, id uint32, r Ref, v any, path string, depth 
 func (e *encoder) message(m *Message, v any, path string, depth int) ([]byte, error) {
 	all, ok := v.(map[string]any)
 	if !ok {
-		return nil, fmt.Errorf("%s: %s is not a struct, which is written {\"Field\": value}", path, show(v))
+		return nil, fmt.Errorf("%s%s is not a struct, which is written {\"Field\": value}", prefix(path, ": "), show(v))
 	}
 	given := map[int]any{}
 	var names []string
@@ -163,10 +209,10 @@ func (e *encoder) message(m *Message, v any, path string, depth int) ([]byte, er
 			i = slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, key) })
 		}
 		if i < 0 {
-			return nil, fmt.Errorf("%s: there is no field %q, only %s", path, short(key), strings.Join(names, ", "))
+			return nil, fmt.Errorf("%sthere is no field %q, only %s", prefix(path, ": "), short(key), strings.Join(names, ", "))
 		}
 		if _, twice := given[i]; twice {
-			return nil, fmt.Errorf("%s.%s is given twice", path, names[i])
+			return nil, fmt.Errorf("%s%s is given twice", prefix(path, "."), names[i])
 		}
 		given[i] = all[key]
 	}
@@ -177,7 +223,7 @@ func (e *encoder) message(m *Message, v any, path string, depth int) ([]byte, er
 			v = e.zero(f.Type)
 		}
 		var err error
-		if b, err = e.field(b, f.ID, f.Type, v, path+"."+f.Name, depth); err != nil {
+		if b, err = e.field(b, f.ID, f.Type, v, prefix(path, ".")+f.Name, depth); err != nil {
 			return nil, err
 		}
 	}
@@ -186,10 +232,24 @@ func (e *encoder) message(m *Message, v any, path string, depth int) ([]byte, er
 
 func (e *encoder) zero(r Ref) any {
 	switch k := e.kind(r); k {
-	case Optional, List, Map:
+	case Optional, List, Map, JSON:
 		return nil
 	case Named:
+		base, _ := e.resolve(r)
+		if e.index[base.Name].Sum != nil {
+			return nil
+		}
 		return map[string]any{}
+	case Array:
+		base, _ := e.resolve(r)
+		if base.ByteArray() {
+			return base64.StdEncoding.EncodeToString(make([]byte, base.Len))
+		}
+		all := make([]any, base.Len)
+		for i := range all {
+			all[i] = e.zero(*base.Elem)
+		}
+		return all
 	case Bool:
 		return false
 	case String, Bytes:

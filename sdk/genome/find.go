@@ -73,7 +73,16 @@ func Signature(m *Method) string {
 			b.WriteString(" " + p.Type.goString())
 		}
 	}
+	if m.In != nil {
+		if len(params) > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString("items " + stream(m.In))
+	}
 	b.WriteString(")")
+	if m.Out != nil {
+		return b.String() + " " + stream(m.Out)
+	}
 	results := m.Result.Fields
 	if len(results) == 1 && results[0].Name == "result" {
 		return b.String() + " " + results[0].Type.goString()
@@ -92,6 +101,8 @@ func Signature(m *Method) string {
 	return b.String() + " (" + strings.Join(rs, ", ") + ")"
 }
 
+func stream(m *Message) string { return "iter.Seq2[" + m.Fields[0].Type.goString() + ", error]" }
+
 // goString is the type as in Go source.
 func (r Ref) goString() string {
 	switch r.Kind {
@@ -99,6 +110,10 @@ func (r Ref) goString() string {
 		return "*" + r.Elem.goString()
 	case List:
 		return "[]" + r.Elem.goString()
+	case Array:
+		return fmt.Sprintf("[%d]%s", r.Len, r.Elem.goString())
+	case JSON:
+		return "json.RawMessage"
 	case Map:
 		return "map[" + r.KeyRef().goString() + "]" + r.Elem.goString()
 	case Bytes:

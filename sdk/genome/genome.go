@@ -17,22 +17,34 @@ type Genome struct {
 	Cell    string   `json:"cell"`
 	Version string   `json:"version"`
 	Serves  string   `json:"serves"` // name of the Go type behind it
-	Next    uint32   `json:"next"`   // greater than every method id ever given
+	Doc     string   `json:"doc,omitempty"`
+	Next    uint32   `json:"next"` // greater than every method id ever given
 	Methods []Method `json:"methods"`
 	Types   []Type   `json:"types,omitempty"`
 	Errors  []Error  `json:"errors,omitempty"`
 	Gone    []Gone   `json:"gone,omitempty"` // types that were removed, so that their ids stay used
+
+	// Accepts are wire hashes of older genomes whose callers this one still serves, oldest first.
+	Accepts []string `json:"accepts,omitempty"`
 }
 
-// Method is one served method. Its request and its result are messages.
+// Method is one served method. Its request and its result are messages, and so is each item of a stream: a message with
+// the one field "item".
 type Method struct {
-	ID       uint32  `json:"id"`
-	Name     string  `json:"name"`
-	Doc      string  `json:"doc,omitempty"`
-	Variadic bool    `json:"variadic,omitempty"` // in Go the last parameter, a list, is written ...T
-	Request  Message `json:"request"`
-	Result   Message `json:"result"`
+	ID       uint32   `json:"id"`
+	Name     string   `json:"name"`
+	Doc      string   `json:"doc,omitempty"`
+	Variadic bool     `json:"variadic,omitempty"` // in Go the last parameter, a list, is written ...T
+	OneWay   bool     `json:"oneway,omitempty"`   // an event: nothing is answered
+	Topic    bool     `json:"topic,omitempty"`    // a topic: Out is what is published to who subscribes
+	Request  Message  `json:"request"`
+	Result   Message  `json:"result"`
+	In       *Message `json:"in,omitempty"`  // items that the caller streams
+	Out      *Message `json:"out,omitempty"` // items that are streamed to the caller
 }
+
+// Item is the message of a stream's items of type r.
+func Item(r Ref) *Message { return &Message{Next: 2, Fields: []Field{{ID: 1, Name: "item", Type: r}}} }
 
 // Message is a list of fields. Next is greater than every id ever given in it.
 type Message struct {
@@ -46,15 +58,29 @@ type Field struct {
 	Name string `json:"name"`
 	Type Ref    `json:"type"`
 	Doc  string `json:"doc,omitempty"`
+
+	Embedded bool `json:"embedded,omitempty"` // in Go the field has no name of its own but its type's
 }
 
-// Type is a named type: a struct, or a name for a scalar, list or map, which then is Base.
+// Type is a named type: a struct, a sum, or a name for a scalar, list, array or map, which then is Base. A value of a sum is
+// one of its variants, or nothing; each variant is a field of the name and of the type of a struct, or an optional one where
+// in Go it is a pointer.
 type Type struct {
 	Name   string   `json:"name"`
 	Doc    string   `json:"doc,omitempty"`
+	Of     string   `json:"of,omitempty"` // the instance of a generic type that it is, as in "Page[User]"
 	Base   *Ref     `json:"base,omitempty"`
 	Values []Value  `json:"values,omitempty"` // constants of the type; other values are allowed too
 	Struct *Message `json:"struct,omitempty"`
+	Sum    *Message `json:"sum,omitempty"`
+}
+
+// Message is the struct's or the sum's fields, nil for other types.
+func (t *Type) Message() *Message {
+	if t.Sum != nil {
+		return t.Sum
+	}
+	return t.Struct
 }
 
 // Value is a constant: a number as in Go, or a text.
@@ -96,8 +122,8 @@ func (g *Genome) Method(name string) *Method {
 	return nil
 }
 
-// Resolve follows names of scalars, lists and maps: what remains is no name, or the name of a struct, which it returns
-// too.
+// Resolve follows names of scalars, lists, arrays and maps: what remains is no name, or the name of a struct or sum, whose
+// fields it returns too.
 func (g *Genome) Resolve(r Ref) (Ref, *Message) {
 	if r.Kind != Named {
 		return r, nil
@@ -109,5 +135,5 @@ func (g *Genome) Resolve(r Ref) (Ref, *Message) {
 	if t.Base != nil {
 		return *t.Base, nil // Check allows no name as base
 	}
-	return r, t.Struct
+	return r, t.Message()
 }

@@ -75,7 +75,7 @@ func TestRefText(t *testing.T) {
 		}
 	}
 	for _, s := range []string{
-		"", "chan int", "pos", "[]", "map[string]", "map[[]int]int", "map[string", "int ", "[3]int", "any", "*",
+		"", "chan int", "pos", "[]", "map[string]", "map[[]int]int", "map[string", "int ", "[x]int", "any", "*",
 		strings.Repeat("[]", 40) + "int", strings.Repeat("x", 2000), "map[map[int]int]int", "invalid",
 	} {
 		if r, err := ParseRef(s); err == nil {

@@ -103,12 +103,23 @@ func (g *Genome) WireHash() string {
 		fmt.Fprintf(&b, "method %d %s", m.ID, m.Name)
 		message("request", &m.Request)
 		message("result", &m.Result)
+		if m.OneWay {
+			b.WriteString(" oneway")
+		}
+		if m.In != nil {
+			message("in", m.In)
+		}
+		if m.Out != nil {
+			message("out", m.Out)
+		}
 		b.WriteByte('\n')
 	}
 	for _, t := range sortedTypes(g.Types) {
 		fmt.Fprintf(&b, "type %s", t.Name)
 		if t.Base != nil {
 			fmt.Fprintf(&b, " %s", t.Base)
+		} else if t.Sum != nil {
+			message("sum", t.Sum)
 		} else if t.Struct != nil {
 			message("struct", t.Struct)
 		}

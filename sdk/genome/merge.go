@@ -28,27 +28,33 @@ func (g *Genome) Merge(old *Genome) {
 		}
 		m.Request.merge(&was.Request, true)
 		m.Result.merge(&was.Result, true)
+		for _, s := range []*Message{m.In, m.Out} { // a stream's items have one field that is always there
+			if s != nil {
+				s.Next, s.Fields[0].ID = 2, 1
+			}
+		}
 	}
 	gone := map[string]uint32{}
 	for _, x := range old.Gone {
 		gone[x.Name] = x.Next
 	}
 	for _, t := range old.Types {
-		if t.Struct != nil {
-			gone[t.Name] = max(gone[t.Name], t.Struct.Next)
+		if m := t.Message(); m != nil {
+			gone[t.Name] = max(gone[t.Name], m.Next)
 		}
 	}
 	for i := range g.Types {
 		t := &g.Types[i]
-		if t.Struct == nil {
+		fields := t.Message()
+		if fields == nil {
 			continue
 		}
 		was := &Message{Next: gone[t.Name]}
-		if o := old.Type(t.Name); o != nil && o.Struct != nil {
-			was = o.Struct
+		if o := old.Type(t.Name); o != nil && (o.Struct != nil) == (t.Struct != nil) && o.Message() != nil {
+			was = o.Message()
 		}
-		t.Struct.merge(was, false)
-		t.Struct.Fields = byID(t.Struct.Fields)
+		fields.merge(was, false)
+		fields.Fields = byID(fields.Fields)
 		delete(gone, t.Name)
 	}
 	g.Gone = nil

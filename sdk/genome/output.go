@@ -29,6 +29,18 @@ func DecodeResults(g *Genome, m *Method, data []byte) (Output, error) {
 	return out, nil
 }
 
+// DecodeItem decodes one item that a method streams to the caller; the text is as that of a result.
+func DecodeItem(g *Genome, m *Method, data []byte) (Output, error) {
+	if m.Out == nil {
+		return Output{}, fmt.Errorf("%s streams nothing", m.Name)
+	}
+	_, values, _, err := decode(g, m.Out, data)
+	if err != nil {
+		return Output{}, fmt.Errorf("decode an item of %s: %w", m.Name, err)
+	}
+	return Output{JSON: json.RawMessage(values[0]), Text: bare(g, m.Out.Fields[0].Type, values[0])}, nil
+}
+
 // DecodeError decodes the fields of an error type. The text is "A=1, B=2".
 func DecodeError(g *Genome, name string, payload []byte) (Output, error) {
 	known := false

@@ -3,6 +3,7 @@ package genome
 import (
 	"fmt"
 	"go/token"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,8 +32,10 @@ const (
 	Bytes
 	Duration
 	Time
+	JSON
 	Optional
 	List
+	Array
 	Map
 	Named
 )
@@ -41,10 +44,11 @@ var kindNames = [...]string{
 	Bool: "bool", Int: "int", Int8: "int8", Int16: "int16", Int32: "int32", Int64: "int64",
 	Uint: "uint", Uint8: "uint8", Uint16: "uint16", Uint32: "uint32", Uint64: "uint64",
 	Float32: "float32", Float64: "float64", String: "string", Bytes: "bytes", Duration: "duration", Time: "time",
+	JSON: "json",
 }
 
-// Scalar tells whether k is written as one value: everything but optional, list, map and names.
-func (k Kind) Scalar() bool { return k >= Bool && k <= Time }
+// Scalar tells whether k is written as one value: everything but optional, list, array, map and names.
+func (k Kind) Scalar() bool { return k >= Bool && k <= JSON }
 
 // Signed, Unsigned and Integer tell whether k is a kind of number; a duration is one.
 func (k Kind) Signed() bool { return k >= Int && k <= Int64 || k == Duration }
@@ -71,22 +75,27 @@ func (k Kind) bits() int {
 	return 64
 }
 
-// Ref is the use of a type. Its text is Go's: "int64", "*Tick", "[]string", "map[string]Tick"; "bytes", "duration" and
-// "time" stand for []byte, time.Duration and time.Time.
+// Ref is the use of a type. Its text is Go's: "int64", "*Tick", "[]string", "[3]int", "map[string]Tick"; "bytes",
+// "duration", "time" and "json" stand for []byte, time.Duration, time.Time and json.RawMessage.
 type Ref struct {
 	Kind Kind
 	Name string // of Named
 	Key  Kind   // of Map when KeyName is empty
 	// KeyName is the named scalar that is a map's key.
 	KeyName string
-	Elem    *Ref // of Optional, List and Map
+	Elem    *Ref // of Optional, List, Array and Map
+	Len     int  // of Array
 }
 
 // maxRefDepth bounds how deep lists and maps may be nested in one use of a type, maxRef the length of its text.
 const (
 	maxRefDepth = 16
 	maxRef      = 1024
+	maxArray    = 1 << 16
 )
+
+// ByteArray tells whether r is [N]byte, which is written as bytes.
+func (r Ref) ByteArray() bool { return r.Kind == Array && r.Elem != nil && r.Elem.Kind == Uint8 }
 
 // String is the text of r.
 func (r Ref) String() string {
@@ -97,6 +106,8 @@ func (r Ref) String() string {
 		return "*" + r.Elem.String()
 	case r.Kind == List && r.Elem != nil:
 		return "[]" + r.Elem.String()
+	case r.Kind == Array && r.Elem != nil:
+		return fmt.Sprintf("[%d]%s", r.Len, r.Elem)
 	case r.Kind == Map && r.Elem != nil:
 		return "map[" + r.KeyRef().String() + "]" + r.Elem.String()
 	case r.Kind.Scalar():
@@ -150,6 +161,13 @@ func parseRef(s string, depth int) (Ref, error) {
 		return with(Ref{Kind: Optional}, s[1:])
 	case strings.HasPrefix(s, "[]"):
 		return with(Ref{Kind: List}, s[2:])
+	case strings.HasPrefix(s, "["):
+		digits, rest, ok := strings.Cut(s[1:], "]")
+		n, err := strconv.Atoi(digits)
+		if !ok || err != nil || strconv.Itoa(n) != digits {
+			return Ref{}, fmt.Errorf("%q is not a type", s)
+		}
+		return with(Ref{Kind: Array, Len: n}, rest)
 	case strings.HasPrefix(s, "map["):
 		key, rest, ok := strings.Cut(s[len("map["):], "]")
 		k, err := parseRef(key, maxRefDepth)

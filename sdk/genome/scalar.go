@@ -59,6 +59,12 @@ func scalar(b []byte, k Kind, v any, path string) ([]byte, error) {
 			return nil, fmt.Errorf("%s: %s is not base64, in which bytes are written", path, show(v))
 		}
 		return protowire.AppendBytes(b, raw), nil
+	case k == JSON:
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		return protowire.AppendBytes(b, raw), nil
 	case k == Time:
 		t, err := time.Parse(time.RFC3339Nano, text)
 		if !isText || err != nil {

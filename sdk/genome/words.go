@@ -119,6 +119,7 @@ func (e *encoder) word(r Ref, name, w string) (any, error) {
 		return false, nil
 	case inner == Bool:
 		return nil, fmt.Errorf("%s: %q is neither true nor false", name, w)
+	case inner == JSON:
 	case inner.Scalar():
 		return json.Number(w), nil
 	}

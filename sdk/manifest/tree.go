@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -133,14 +134,14 @@ func (l *loader) needs(n *Node) {
 	}
 }
 
-// sums checks that what children may use together stays within their parent, so that the kernel's limit on the parent
-// is a backstop and not the tool.
+// sums checks that what children may use together, or need where they have no limit, stays within their parent, so that the
+// kernel's limit on the parent is a backstop and not the tool.
 func (l *loader) sums(n *Node) {
 	r := n.Manifest.Resources
 	number := func(f float64) string { return fmt.Sprint(f) }
 	size := func(f float64) string { return FormatBytes(int64(f)) }
-	l.sum(n, "cpu", "max", r.CPUMax, func(r Resources) float64 { return r.CPUMax }, number)
-	l.sum(n, "memory", "max", float64(r.MemoryMax), func(r Resources) float64 { return float64(r.MemoryMax) }, size)
+	l.sum(n, "cpu", "max", r.CPUMax, func(r Resources) float64 { return cmp.Or(r.CPUMax, r.CPUMin) }, number)
+	l.sum(n, "memory", "max", float64(r.MemoryMax), func(r Resources) float64 { return float64(cmp.Or(r.MemoryMax, r.MemoryMin)) }, size)
 	l.sum(n, "storage", "max", float64(r.StorageMax), func(r Resources) float64 { return float64(r.StorageMax) }, size)
 	l.sum(n, "tasks", "", float64(r.Tasks), func(r Resources) float64 { return float64(r.Tasks) }, number)
 	for _, c := range n.Children {

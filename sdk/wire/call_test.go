@@ -93,7 +93,7 @@ func TestCancel(t *testing.T) {
 		<-f.entered
 		cancel()
 	}()
-	if _, err := c.Call(ctx, mWait, nil); err != context.Canceled {
+	if _, err := c.Call(ctx, mWait, nil); !errors.Is(err, context.Canceled) || !isType[*Abandoned](err) {
 		t.Errorf("canceled call: %v", err)
 	}
 	for { // the handler ends only when it is told
@@ -104,7 +104,7 @@ func TestCancel(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := c.Call(ctx, mEcho, nil); err != context.Canceled {
+	if _, err := c.Call(ctx, mEcho, nil); !errors.Is(err, context.Canceled) || !isType[*NotSent](err) {
 		t.Errorf("call with an ended context: %v", err)
 	}
 }
@@ -223,4 +223,9 @@ func TestTooManyConnections(t *testing.T) {
 	if !strings.Contains(err.Error(), "too many connections") {
 		t.Errorf("error: %v", err)
 	}
+}
+
+func isType[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }

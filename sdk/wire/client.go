@@ -25,16 +25,18 @@ type Conn struct {
 	away    *goAway
 	peer    *Hello
 	greeted chan struct{} // closed with peer set
+	leaving chan struct{} // closed with away set
 	pings   map[string]chan struct{}
 	pinged  uint64
 	cannot  error // why writing failed
 	err     error
 }
 
-// pending is a call without an answer. It is in Conn.calls until somebody takes it out, who then signals done.
+// pending is a call without an answer. It is in Conn.calls until somebody takes it out, who then settles it.
 type pending struct {
-	done   chan struct{}
-	end    uint64 // position in the stream where its frame ends
+	done   chan struct{} // of a call without items
+	stream *Stream       // of a call with items
+	end    uint64        // position in the stream where its frame ends
 	result []byte
 	err    error
 }
@@ -43,99 +45,20 @@ var pendingPool = sync.Pool{New: func() any { return &pending{done: make(chan st
 
 // NewConn greets the server on nc and returns at once; calls may follow without waiting for the answer. nc belongs to the
 // Conn afterwards.
-func NewConn(nc net.Conn) *Conn {
+func NewConn(nc net.Conn) *Conn { return Greet(nc, Hello{}) }
+
+// Greet is NewConn for a client that tells its Name, Version and Hash; the other fields of hello are not used.
+func Greet(nc net.Conn, hello Hello) *Conn {
 	c := &Conn{
 		nc: nc, r: newReader(nc), done: make(chan struct{}), calls: map[uint64]*pending{},
-		greeted: make(chan struct{}), pings: map[string]chan struct{}{},
+		greeted: make(chan struct{}), leaving: make(chan struct{}), pings: map[string]chan struct{}{},
 	}
 	c.w = newWriter(nc, DefaultStall, c.cannotWrite)
 	go c.w.run()
 	go c.serve()
-	c.send(header{kind: typeHello}, appendHello(nil, &Hello{Protocol: Version, MaxFrame: MaxFrame}))
+	hello.Protocol, hello.MaxFrame, hello.MaxCalls, hello.Accepts = Version, MaxFrame, 0, nil
+	c.send(header{kind: typeHello}, appendHello(nil, &hello))
 	return c
-}
-
-// Call calls method and returns its result. request may be used again afterwards. The timeout of ctx is sent along, and when
-// ctx ends first the server is told and the error is that of ctx. Other errors are *Error when the server answered one,
-// *NotSent when the call certainly did not run, and *Lost when it may have.
-func (c *Conn) Call(ctx context.Context, method uint32, request []byte) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	p := pendingPool.Get().(*pending)
-	id, err := c.begin(ctx, p, method, request)
-	if err == nil {
-		select {
-		case <-p.done:
-		case <-ctx.Done():
-			if c.take(id) != nil {
-				c.send(header{kind: typeCancel, id: id}, nil)
-				c.endIfUnused()
-				p.err = ctx.Err()
-			} else {
-				<-p.done // the answer came at the same moment
-			}
-		}
-		err = p.err
-	}
-	result := p.result
-	p.result, p.err = nil, nil
-	pendingPool.Put(p)
-	return result, err
-}
-
-// begin sends the call; with an error p is not registered.
-func (c *Conn) begin(ctx context.Context, p *pending, method uint32, request []byte) (uint64, error) {
-	if err := c.w.lock(ctx); err != nil {
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		// The reader may be about to learn why.
-		select {
-		case <-c.done:
-		case <-ctx.Done():
-		}
-		return 0, &NotSent{c.reason(err)}
-	}
-	ext := extension{method: method}
-	if deadline, ok := ctx.Deadline(); ok {
-		ext.timeout = uint64(max(time.Until(deadline), 1))
-	}
-	c.mu.Lock()
-	var err error
-	switch most := c.maxRequest(); {
-	case c.away != nil:
-		err = &NotSent{c.away}
-	case c.err != nil:
-		err = &NotSent{c.err}
-	case len(request) > most:
-		err = &Error{
-			Code: CodeInvalidRequest, NotExecuted: true,
-			Message: fmt.Sprintf("the request has %d bytes, allowed are %d", len(request), most),
-		}
-	}
-	if err != nil {
-		c.mu.Unlock()
-		c.w.mu.Unlock()
-		return 0, err
-	}
-	c.last++
-	id := c.last
-	c.w.add(header{kind: typeCall, id: id}, &ext, request, false)
-	p.end = c.w.added
-	c.calls[id] = p
-	alone := len(c.calls) == 1
-	c.mu.Unlock()
-	c.w.unlock(alone)
-	return id, nil
-}
-
-// maxRequest is what the server takes, as far as it has told; c.mu is held.
-func (c *Conn) maxRequest() int {
-	if c.peer != nil && c.peer.MaxFrame != 0 {
-		return int(min(c.peer.MaxFrame, MaxFrame)) - extensionSize
-	}
-	return MaxRequest
 }
 
 // take removes a call that has no answer yet; it is nil when another goroutine did.

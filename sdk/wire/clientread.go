@@ -38,6 +38,12 @@ func (c *Conn) read() error {
 		if err != nil {
 			return err
 		}
+		if h.kind == typeData {
+			if err := c.data(h); err != nil {
+				return err
+			}
+			continue
+		}
 		b, err := c.r.payload(h)
 		if err != nil {
 			return err
@@ -45,6 +51,8 @@ func (c *Conn) read() error {
 		switch h.kind {
 		case typeResult, typeError:
 			err = c.answered(h, b)
+		case typeCredit:
+			err = c.credit(h, b)
 		case typeHelloAck:
 			err = c.greetedBy(b)
 		case typeGoAway:
@@ -90,13 +98,12 @@ func (c *Conn) answered(h header, b []byte) error {
 	}
 	switch {
 	case fault == nil:
-		p.result = b
+		p.settle(b, nil)
 	case fault.NotExecuted && away != nil:
-		p.err = &NotSent{away}
+		p.settle(nil, &NotSent{away})
 	default:
-		p.err = fault
+		p.settle(nil, fault)
 	}
-	p.done <- struct{}{}
 	if away != nil {
 		c.endIfUnused()
 	}
@@ -130,16 +137,22 @@ func (c *Conn) goneAway(b []byte) error {
 	if err != nil {
 		return err
 	}
+	var refused []*pending
 	c.mu.Lock()
+	if c.away == nil {
+		close(c.leaving)
+	}
 	c.away = g
 	for id, p := range c.calls {
 		if id > g.last {
 			delete(c.calls, id)
-			p.err = &NotSent{g}
-			p.done <- struct{}{}
+			refused = append(refused, p)
 		}
 	}
 	c.mu.Unlock()
+	for _, p := range refused {
+		p.settle(nil, &NotSent{g})
+	}
 	c.endIfUnused()
 	return nil
 }
@@ -185,11 +198,10 @@ func (c *Conn) end(err error) {
 	c.nc.Close()
 	for id, p := range calls {
 		if id <= last && c.w.mayHaveArrived(p.end) {
-			p.err = &Lost{c.err}
+			p.settle(nil, &Lost{c.err})
 		} else {
-			p.err = &NotSent{c.err}
+			p.settle(nil, &NotSent{c.err})
 		}
-		p.done <- struct{}{}
 	}
 }
 

@@ -21,7 +21,8 @@ var errNoPause = errors.New("pause accepting: the listener has no deadline")
 // Drain ends the server without losing a call: it stops accepting and closes the listeners, refuses the calls that come from
 // then on as not executed, lets the running calls finish and sends their results, and closes the connections. Connections
 // still waiting in the backlog are left to who else holds the socket, such as systemd; if nobody does they are reset. When
-// ctx ends first, the calls that still run are canceled, their connections closed, and the error wraps that of ctx.
+// ctx ends first, the calls that still run are canceled, their connections closed, and the error wraps that of ctx. Streams
+// are running calls; Stream.Draining tells them.
 func (s *Server) Drain(ctx context.Context) error {
 	s.init()
 	s.stopAccepting()
@@ -167,7 +168,10 @@ func (s *Server) setDeadlines(t time.Time) {
 func (s *Server) stopAccepting() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stopped = true
+	if !s.stopped {
+		s.stopped = true
+		close(s.leaving)
+	}
 	listeners := make([]net.Listener, 0, len(s.listeners))
 	for l := range s.listeners {
 		listeners = append(listeners, l)

@@ -65,7 +65,8 @@ func (e *Error) Is(target error) bool {
 		e.Code == CodeDeadlineExceeded && target == context.DeadlineExceeded
 }
 
-// NotSent is returned for a call that certainly did not run: it may be made again on another connection.
+// NotSent is returned for a call that certainly did not run: it may be made again on another connection, unless its own
+// context has ended, which Unwrap then gives.
 type NotSent struct{ Err error }
 
 func (e *NotSent) Error() string { return "call not sent: " + e.Err.Error() }
@@ -76,6 +77,13 @@ type Lost struct{ Err error }
 
 func (e *Lost) Error() string { return "connection lost during the call: " + e.Err.Error() }
 func (e *Lost) Unwrap() error { return e.Err }
+
+// Abandoned is returned for a call that this side gave up after it was sent, because its context ended or its Stream was
+// closed: it may have run or not. Unwrap gives the error of the context.
+type Abandoned struct{ Err error }
+
+func (e *Abandoned) Error() string { return "call given up: " + e.Err.Error() }
+func (e *Abandoned) Unwrap() error { return e.Err }
 
 // ErrClosed is the cause within NotSent and Lost when this side closed the connection.
 var ErrClosed = errors.New("connection closed")

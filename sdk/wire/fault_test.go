@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -210,7 +211,7 @@ func TestFullQueueObeysContext(t *testing.T) {
 	waitFor(func() bool { c.w.mu.Lock(); defer c.w.mu.Unlock(); return c.w.pending > softQueue })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if _, err := c.Call(ctx, mEcho, nil); err != context.DeadlineExceeded {
+	if _, err := c.Call(ctx, mEcho, nil); !errors.Is(err, context.DeadlineExceeded) || !isType[*NotSent](err) {
 		t.Errorf("error %v", err)
 	}
 	if c.last != 1 {

@@ -15,9 +15,10 @@ const (
 	headerSize    = 16
 	extensionSize = 48
 
-	maxGreeting = 4 << 10
+	maxGreeting = 8 << 10
 	maxGoAway   = 4 << 10
 	maxPing     = 64
+	creditSize  = 4
 )
 
 type frameType uint8
@@ -32,6 +33,9 @@ const (
 	typePing
 	typePong
 	typeGoAway
+	typeData
+	typeEnd
+	typeCredit
 )
 
 const (
@@ -39,12 +43,22 @@ const (
 	flagNotExecuted = 2
 )
 
+// Flags of a CALL's extension; the second byte is the priority.
+const (
+	callOneWay = 1 << iota
+	callItemsIn
+	callItemsOut
+
+	callPriority = 8 // bits to its left
+)
+
 var frameNames = [...]string{
 	typeHello: "HELLO", typeHelloAck: "HELLO_ACK", typeCall: "CALL", typeResult: "RESULT", typeError: "ERROR",
 	typeCancel: "CANCEL", typePing: "PING", typePong: "PONG", typeGoAway: "GOAWAY",
+	typeData: "DATA", typeEnd: "END", typeCredit: "CREDIT",
 }
 
-func (t frameType) known() bool { return t >= typeHello && t <= typeGoAway }
+func (t frameType) known() bool { return t >= typeHello && t <= typeCredit }
 
 func (t frameType) String() string {
 	if t.known() {
@@ -60,8 +74,10 @@ func (t frameType) limits() (least, most int) {
 		return greetingSize, maxGreeting
 	case typeCall:
 		return extensionSize, MaxFrame
-	case typeCancel:
+	case typeCancel, typeEnd:
 		return 0, 0
+	case typeCredit:
+		return creditSize, creditSize
 	case typePing, typePong:
 		return 0, maxPing
 	case typeGoAway:

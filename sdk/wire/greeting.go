@@ -15,6 +15,8 @@ const (
 	magic        = "CELL"
 	greetingSize = len(magic) + 2
 	maxName      = 255 // bytes of a name, a version or a hash in a greeting
+	maxAccepts   = 64  // hashes of older schemas in a greeting
+	maxAccepted  = 64  // bytes of each
 )
 
 // Hello is what one side tells the other about itself when a connection begins.
@@ -25,6 +27,10 @@ type Hello struct {
 	Name     string // of the cell
 	Version  string // of the cell
 	Hash     string // wire hash of the cell's genome, hexadecimal
+
+	// Accepts are the wire hashes of older schemas whose callers the server still answers; a client tells none. At most 64
+	// of at most 64 bytes are told, longer ones are left out.
+	Accepts []string
 }
 
 func appendHello(b []byte, h *Hello) []byte {
@@ -34,7 +40,15 @@ func appendHello(b []byte, h *Hello) []byte {
 	b = appendUint(b, 2, h.MaxCalls)
 	b = appendText(b, 3, cut(h.Name, maxName))
 	b = appendText(b, 4, cut(h.Version, maxName))
-	return appendText(b, 5, cut(h.Hash, maxName))
+	b = appendText(b, 5, cut(h.Hash, maxName))
+	left := maxAccepts
+	for _, hash := range h.Accepts {
+		if len(hash) <= maxAccepted && left > 0 {
+			b = appendText(b, 6, hash)
+			left--
+		}
+	}
+	return b
 }
 
 func parseHello(b []byte) (*Hello, error) {
@@ -60,6 +74,12 @@ func parseHello(b []byte) (*Hello, error) {
 			h.Version = text(data)
 		case 5:
 			h.Hash = text(data)
+		case 6:
+			if len(data) > maxAccepted || len(h.Accepts) == maxAccepts {
+				return fmt.Errorf("field 6 has %d bytes for the %dth time, allowed are %d bytes %d times",
+					len(data), len(h.Accepts)+1, maxAccepted, maxAccepts)
+			}
+			h.Accepts = append(h.Accepts, text(data))
 		}
 		return nil
 	})

@@ -60,6 +60,15 @@ func (r *reader) payload(h header) ([]byte, error) {
 	}
 }
 
+// extension looks at the extension of the CALL whose header was read; payload or skip comes next.
+func (r *reader) extension(h header) (extension, error) {
+	b, err := r.r.Peek(extensionSize)
+	if err != nil {
+		return extension{}, within(h, err)
+	}
+	return parseExtension(b), nil
+}
+
 func (r *reader) skip(h header) error {
 	if _, err := r.r.Discard(int(h.length)); err != nil {
 		return within(h, err)

@@ -18,11 +18,16 @@ type Request struct {
 	Trace   [16]byte
 	Schema  uint64 // prefix of the hash of the schema the caller was built with; 0 when not told
 	Attempt uint32
+
+	Priority uint8   // as the caller set it; 0 is normal
+	OneWay   bool    // nobody waits for the answer
+	Stream   *Stream // nil for a call without items
 }
 
 // Handler answers one call. ctx ends when the caller cancels, when its timeout has passed and when its connection ends. The
 // result belongs to the server afterwards. An error that is an *Error, not one that wraps it, is answered as it is; any
-// other becomes CodeRemote, or CodeCanceled or CodeDeadlineExceeded when ctx has ended and it is the error of ctx.
+// other becomes CodeRemote, or CodeCanceled or CodeDeadlineExceeded when ctx has ended and it is the error of ctx. When the
+// call has items its Stream ends with the answer. The result of a one-way call is dropped, its error goes to Server.Log.
 type Handler func(ctx context.Context, r Request) ([]byte, error)
 
 // Defaults for the limits of a Server.
@@ -38,16 +43,16 @@ const (
 type Server struct {
 	Handler Handler
 	Genome  []byte // answer of the built-in method 0
-	Hello   Hello  // Name, Version and Hash are told to clients
+	Hello   Hello  // Name, Version, Hash and Accepts are told to clients
 
 	MaxConns     int           // connections; who comes above that is turned away
 	MaxCalls     int           // calls running at once; above that CodeOverloaded is answered
 	MaxConnCalls int           // the same for one connection
-	MaxHeld      int64         // bytes of requests being read or answered; above that CodeOverloaded is answered
+	MaxHeld      int64         // bytes of requests being read or answered and of items not read; above that CodeOverloaded is answered
 	Stall        time.Duration // a connection ends when its client reads nothing for so long
 
-	// Log is told of panics and of connections that end for a fault of the client; the arguments are those of slog.Error.
-	// May be nil.
+	// Log is told of panics, of errors of one-way calls and of connections that end for a fault of the client; the arguments
+	// are those of slog.Error. May be nil.
 	Log func(message string, args ...any)
 
 	once    sync.Once
@@ -56,6 +61,7 @@ type Server struct {
 	started atomic.Uint64 // calls ever
 	active  atomic.Int64  // when the last call ended or the last connection came: nanoseconds after start
 	held    atomic.Int64
+	leaving chan struct{} // closed when the server stops
 
 	mu        sync.Mutex
 	changed   sync.Cond
@@ -70,6 +76,7 @@ func (s *Server) init() {
 	s.once.Do(func() {
 		s.changed.L = &s.mu
 		s.start = time.Now()
+		s.leaving = make(chan struct{})
 		s.listeners = map[net.Listener]struct{}{}
 		s.conns = map[*serverConn]struct{}{}
 		orDefault(&s.MaxConns, DefaultMaxConns)

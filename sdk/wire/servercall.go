@@ -13,11 +13,13 @@ import (
 func (c *serverConn) call(h header) error {
 	size := int64(h.length)
 	full := c.s.held.Add(size) > c.s.MaxHeld
+	e, err := c.r.extension(h)
 	var b []byte
-	var err error
-	if full {
+	switch {
+	case err != nil:
+	case full:
 		err = c.r.skip(h)
-	} else {
+	default:
 		b, err = c.r.payload(h)
 	}
 	if full || err != nil {
@@ -27,9 +29,15 @@ func (c *serverConn) call(h header) error {
 	if err != nil {
 		return err
 	}
-	if h.id == 0 || h.id == math.MaxUint64 || h.id <= c.last {
+	if h.id == 0 || h.id == math.MaxUint64 || h.id <= c.seen {
 		c.s.held.Add(-size)
-		return fmt.Errorf("read frame: CALL with id %d after %d", h.id, c.last)
+		return fmt.Errorf("read frame: CALL with id %d after %d", h.id, c.seen)
+	}
+	c.seen = h.id
+	oneWay, in, out := e.flags&callOneWay != 0, e.flags&callItemsIn != 0, e.flags&callItemsOut != 0
+	if oneWay && (in || out) {
+		c.s.held.Add(-size)
+		return fmt.Errorf("read frame: CALL %d is one-way and has items", h.id)
 	}
 	refused := ""
 	c.mu.Lock()
@@ -50,11 +58,9 @@ func (c *serverConn) call(h header) error {
 	if refused != "" {
 		c.mu.Unlock()
 		c.s.held.Add(-size)
-		e := &Error{Code: CodeOverloaded, Message: refused}
-		return c.send(header{kind: typeError, flags: flagNotExecuted, id: h.id}, appendError(nil, e, c.most))
+		return c.refuse(h.id, e.method, oneWay, refused)
 	}
 	c.s.started.Add(1)
-	e := parseExtension(b)
 	var ctx context.Context
 	var cancel context.CancelFunc
 	if e.timeout > 0 {
@@ -62,30 +68,53 @@ func (c *serverConn) call(h header) error {
 	} else {
 		ctx, cancel = context.WithCancel(c.ctx)
 	}
-	c.calls[h.id] = cancel
+	var stream *Stream
+	if in || out {
+		stream = newStream(ctx, c.w, out, in)
+		stream.server, stream.id = c, h.id
+	}
+	c.calls[h.id] = running{cancel, stream}
 	c.work.Add(1)
 	c.mu.Unlock()
-	go c.run(ctx, cancel, h.id, size, Request{
+	go c.run(ctx, cancel, h.id, Request{
 		Method: e.method, Payload: b[extensionSize:], Trace: e.trace, Schema: e.schema,
-		Attempt: e.attempt,
+		Attempt: e.attempt, Priority: uint8(e.flags >> callPriority), OneWay: oneWay, Stream: stream,
 	})
 	return nil
 }
 
+// refuse answers a call that does not run. For a one-way call the log must do, once: this goroutine must not be held up.
+func (c *serverConn) refuse(id uint64, method uint32, oneWay bool, why string) error {
+	if !oneWay {
+		e := &Error{Code: CodeOverloaded, Message: why}
+		return c.send(header{kind: typeError, flags: flagNotExecuted, id: id}, appendError(nil, e, c.most))
+	}
+	if !c.muted {
+		c.muted = true
+		c.s.log("one-way call refused, more of this connection may follow", "method", method, "reason", why)
+	}
+	return nil
+}
+
 // run answers a call that call began.
-func (c *serverConn) run(ctx context.Context, cancel context.CancelFunc, id uint64, held int64, r Request) {
+func (c *serverConn) run(ctx context.Context, cancel context.CancelFunc, id uint64, r Request) {
 	defer c.work.Done()
 	var result []byte
 	fault := &Error{Code: CodeRemote, Message: "the method ended its goroutine"}
 	defer func() { // deferred for a method that ends its goroutine
 		cancel()
-		c.finish(id, held, result, fault)
+		c.finish(id, r, result, fault)
 	}()
 	result, fault = c.s.answer(ctx, r)
 }
 
 // finish sends the answer of a call; it waits while the client does not read.
-func (c *serverConn) finish(id uint64, held int64, result []byte, fault *Error) {
+func (c *serverConn) finish(id uint64, r Request, result []byte, fault *Error) {
+	if r.Stream != nil {
+		if f := r.Stream.finish(); f != nil {
+			fault = f
+		}
+	}
 	kind := typeResult
 	if fault == nil && len(result) > c.most {
 		fault = &Error{Code: CodeRemote, Message: fmt.Sprintf("the result has %d bytes, allowed are %d", len(result), c.most)}
@@ -93,15 +122,18 @@ func (c *serverConn) finish(id uint64, held int64, result []byte, fault *Error) 
 	if fault != nil {
 		kind, result = typeError, appendError(nil, fault, c.most)
 	}
-	failed := c.w.lock(c.ctx)
+	var failed error
+	if !r.OneWay {
+		failed = c.w.lock(c.ctx)
+	}
 	c.mu.Lock()
 	delete(c.calls, id)
 	alone := len(c.calls) == 0
 	c.mu.Unlock()
-	c.s.held.Add(-held)
+	c.s.held.Add(-int64(extensionSize + len(r.Payload)))
 	c.s.touch()
 	c.s.running.Add(-1)
-	if failed == nil {
+	if failed == nil && !r.OneWay {
 		c.w.add(header{kind: kind, id: id}, nil, result, true)
 		c.w.unlock(alone)
 	}
@@ -127,6 +159,9 @@ func (s *Server) answer(ctx context.Context, r Request) (result []byte, fault *E
 	result, err := s.Handler(ctx, r)
 	if err != nil {
 		result, fault = nil, wireError(ctx, err)
+		if r.OneWay {
+			s.log("one-way call", "method", r.Method, "error", fault)
+		}
 	}
 	returned = true
 	return result, fault

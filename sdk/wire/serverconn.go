@@ -21,18 +21,28 @@ type serverConn struct {
 	done   chan struct{} // closed when serve has returned
 	most   int           // longest frame the client takes; set before the first call
 
+	// Of the reading goroutine alone.
+	seen  uint64 // id of the newest CALL, refused or not
+	muted bool   // a refused one-way call was logged
+
 	mu    sync.Mutex
-	calls map[uint64]context.CancelFunc
-	last  uint64         // id of the newest call
+	calls map[uint64]running
+	last  uint64         // id of the newest call that came before away
 	away  bool           // calls are refused from now on
 	work  sync.WaitGroup // calls; none is added once away
 	pong  chan struct{}  // closed when the client answered probe; nil before
 }
 
+// running is a call whose answer has not been queued.
+type running struct {
+	cancel context.CancelFunc
+	stream *Stream // nil for a call without items
+}
+
 func newServerConn(s *Server, nc net.Conn) *serverConn {
 	c := &serverConn{
 		s: s, nc: nc, r: newReader(nc), done: make(chan struct{}), most: MaxFrame,
-		calls: map[uint64]context.CancelFunc{},
+		calls: map[uint64]running{},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.w = newWriter(nc, s.Stall, func(err error) {
@@ -82,11 +92,15 @@ func (c *serverConn) read() error {
 			err = c.call(h)
 		case typeCancel:
 			c.mu.Lock()
-			cancel := c.calls[h.id]
+			call := c.calls[h.id]
 			c.mu.Unlock()
-			if cancel != nil {
-				cancel()
+			if call.cancel != nil {
+				call.cancel()
 			}
+		case typeData:
+			err = c.data(h)
+		case typeEnd, typeCredit:
+			err = c.flow(h)
 		case typePing, typePong:
 			err = c.ping(h)
 		default:

@@ -3,7 +3,10 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"sync"
 	clock "time"
 
@@ -81,7 +84,57 @@ type All struct {
 	Ls    map[sub.Level]sub.Thing
 	Pos   // embedded
 	*Link // embedded too
+
+	A    [3]int16
+	AB   [4]byte
+	AL   [2][]string
+	AA   [2][2]float32
+	AP   [1]*Pos
+	LA   [][2]bool
+	MA   map[string][2]byte
+	Hash Hash
+	J    json.RawMessage
+	LJ   []json.RawMessage
+	Sh   Shape
+	LS   []Shape
+	MS   map[string]Shape
+	AS   [2]Shape
+	PP   Pair[Pos, string]
+	PL   *Pair[[]Color, *sub.Thing]
+	Sev  Severity
+	Sum  Digest
 }
+
+// Pair is any two things.
+type Pair[A, B any] struct {
+	First  A // comes first
+	Second B
+}
+
+// Hash is a short hash.
+type Hash [4]byte
+
+// Severity and Digest are made of what the standard library has.
+type (
+	Severity slog.Level
+	Digest   [sha256.Size]byte
+)
+
+// Shape is a circle, a square or a group of shapes.
+type Shape interface{ isShape() }
+
+// Circle is round.
+type Circle struct{ R float64 }
+
+// Square is not.
+type Square struct{ Side int32 }
+
+// Group has shapes in it.
+type Group struct{ In []Shape }
+
+func (Circle) isShape()  {}
+func (*Square) isShape() {}
+func (Group) isShape()   {}
 
 // Pos is a place.
 type Pos struct{ X, Y int32 }

@@ -1,0 +1,225 @@
+// Package broker answers, on a socket that every cell's sandbox has, who wants to be connected to a cell. It finds out who asks
+// from what the kernel says of the other side, never from what that says of itself.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cell-network/cell/celld"
+	"github.com/cell-network/cell/sdk/api"
+	"github.com/cell-network/cell/sdk/broker"
+)
+
+const (
+	maxConns  = 1024
+	maxPerUID = 256
+	idle      = time.Minute // a connection without a request ends
+	within    = time.Minute // a request has to be answered
+)
+
+// Dir is the directory below that of the cells' sockets that holds the broker's; sandboxes bind the directory, so that a celld
+// that starts anew can make the socket anew.
+const Dir = "broker"
+
+// Listen makes the socket in dir, over one that an earlier celld left behind.
+func Listen(dir string, everybody bool) (*net.UnixListener, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "celld.sock")
+	next := path + ".new"
+	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: next, Net: "unixpacket"})
+	if err != nil {
+		return nil, fmt.Errorf("listen for cells: %w", err)
+	}
+	l.SetUnlinkOnClose(false) // the next celld's socket may be there by then
+	mode := os.FileMode(0o600)
+	if everybody { // who asks is looked at for each
+		mode = 0o666
+	}
+	err = os.Chmod(next, mode)
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Server answers requests for one celld.
+type Server struct {
+	Cells *celld.Server
+
+	root string // control group of the manager whose cells these are
+
+	mu    sync.Mutex
+	conns map[int]int // by uid
+	all   int
+}
+
+// Serve answers until ctx ends.
+func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
+	own, err := groupOf(os.Getpid())
+	if err != nil {
+		return err
+	}
+	s.root, s.conns = managerRoot(own), map[int]int{}
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	for {
+		c, err := l.AcceptUnix()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE):
+			time.Sleep(50 * time.Millisecond)
+			continue
+		case err != nil:
+			return fmt.Errorf("accept from cells: %w", err)
+		}
+		who, err := s.identify(c)
+		if err != nil || !s.enter(who.uid) {
+			if err != nil {
+				s.Cells.Log.Warn("who asks cannot be told", "error", err)
+			}
+			c.Close()
+			continue
+		}
+		go func() {
+			defer s.leave(who.uid)
+			defer c.Close()
+			s.serve(ctx, c, who)
+		}()
+	}
+}
+
+func (s *Server) enter(uid int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all >= maxConns || s.conns[uid] >= maxPerUID {
+		return false
+	}
+	s.all++
+	s.conns[uid]++
+	return true
+}
+
+func (s *Server) leave(uid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.conns[uid]--; s.conns[uid] == 0 {
+		delete(s.conns, uid)
+	}
+}
+
+// serve answers the requests of one connection, one after the other.
+func (s *Server) serve(ctx context.Context, c *net.UnixConn, who caller) {
+	data := make([]byte, broker.MaxPacket+1)
+	for {
+		_ = c.SetDeadline(time.Now().Add(idle))
+		n, err := c.Read(data)
+		if err != nil || n == 0 {
+			return
+		}
+		r, err := broker.ParseRequest(data[:n])
+		if err != nil {
+			return
+		}
+		_ = c.SetDeadline(time.Time{})
+		a, f := s.answer(ctx, c, who, r)
+		a.Sequence = r.Sequence
+		_ = c.SetWriteDeadline(time.Now().Add(idle))
+		var oob []byte
+		if f != nil {
+			oob = unix.UnixRights(int(f.Fd()))
+		}
+		_, _, err = c.WriteMsgUnix(a.Append(nil), oob, nil)
+		if f != nil {
+			f.Close()
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// answer does what is asked for as long as the caller waits for it.
+func (s *Server) answer(ctx context.Context, c *net.UnixConn, who caller, r broker.Request) (broker.Answer, *os.File) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
+	go watch(c, cancel, done)
+	if r.Op != broker.OpConnect {
+		return broker.Answer{Code: broker.Invalid, Message: fmt.Sprintf("operation %d is not known to this celld", r.Op)}, nil
+	}
+	name := r.Target
+	err := error(nil)
+	if who.cell != "" {
+		name, err = s.Cells.Resolve(who.cell, r.Target, r.Hash)
+	} else {
+		err = s.Cells.MayReach(who.uid, name)
+	}
+	if err != nil {
+		return failed(err), nil
+	}
+	f, instance, err := s.Cells.ConnectAny(ctx, name)
+	if err != nil {
+		return failed(err), nil
+	}
+	return broker.Answer{Instance: instance}, f
+}
+
+// watch cancels when the caller hangs up before its answer.
+func watch(c *net.UnixConn, cancel context.CancelFunc, done <-chan struct{}) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	for {
+		select {
+		case <-done:
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+		gone := false
+		_ = raw.Control(func(fd uintptr) {
+			p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+			if n, err := unix.Poll(p, 0); err == nil && n > 0 {
+				gone = p[0].Revents&(unix.POLLRDHUP|unix.POLLHUP) != 0
+			}
+		})
+		if gone {
+			cancel()
+			return
+		}
+	}
+}
+
+// codes are those of celld's errors.
+var codes = map[string]broker.Code{
+	api.ErrNotFound: broker.NotFound, api.ErrDenied: broker.Denied, api.ErrNotReady: broker.NotReady, api.ErrInvalid: broker.Invalid,
+}
+
+func failed(err error) broker.Answer {
+	a := broker.Answer{Code: broker.Failed, Message: err.Error()}
+	if e, ok := errors.AsType[*celld.Error](err); ok && codes[e.Name] != broker.OK {
+		a.Code = codes[e.Name]
+	}
+	return a
+}

@@ -1,0 +1,167 @@
+package celld
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/sdk/api"
+	"github.com/cell-network/cell/sdk/genome"
+	"github.com/cell-network/cell/sdk/manifest"
+)
+
+// Resolve finds the cell that one of the instances means by target: a line of its [needs] or [cells], or the full name of a
+// cell that such a line names or that is below the caller. Nothing else is reached. hash is the wire hash that the caller was
+// built with: where an older major version is kept beside the cell for its callers, they get that one.
+func (s *Server) Resolve(caller, target, hash string) (string, error) {
+	self := unit.Base(caller)
+	_, r, err := s.rootOf(self)
+	if err != nil {
+		return "", err
+	}
+	tree, errs := s.loadTree(r.Dir, r.Owner)
+	if len(errs) > 0 {
+		return "", failure(api.ErrInvalid, "%v", errs)
+	}
+	n := tree.Find(self)
+	if n == nil {
+		return "", failure(api.ErrNotFound, "%s is no longer in the tree of %s", self, r.Dir)
+	}
+	for _, need := range n.Manifest.Needs {
+		name, err := s.needed(tree, n, need, r.Owner)
+		if need.Name != target && (err != nil || name != target) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		return s.kept(name, hash), nil
+	}
+	for _, c := range n.Children {
+		if c.Name == target || c.Name == self+"."+target {
+			return s.kept(c.Name, hash), nil
+		}
+	}
+	if strings.HasPrefix(target, self+".") && tree.Find(target) != nil {
+		return s.kept(target, hash), nil
+	}
+	return "", failure(api.ErrDenied, "%s does not name %q in [needs] or [cells] of %s", self, target, filepath.Join(n.Manifest.Dir, manifest.File))
+}
+
+// needed is the name of the cell that a line of [needs] means: in the caller's own tree, or in another one of its owner.
+func (s *Server) needed(tree *manifest.Tree, n *manifest.Node, need manifest.Need, owner int) (name string, err error) {
+	var dir string
+	if aerr := s.as(owner, func() { dir, err = filepath.EvalSymlinks(filepath.Join(n.Manifest.Dir, need.Path)) }); aerr != nil {
+		return "", aerr
+	}
+	if err != nil {
+		return "", failure(api.ErrNotFound, "need %s of %s: %v", need.Name, n.Name, err)
+	}
+	for _, other := range tree.Nodes {
+		if other.Manifest.Dir == dir {
+			return other.Name, nil
+		}
+	}
+	for _, r := range s.Store.Roots() {
+		if dir != r.Dir && !strings.HasPrefix(dir, r.Dir+string(filepath.Separator)) {
+			continue
+		}
+		if s.System && r.Owner != owner {
+			return "", failure(api.ErrDenied, "need %s of %s: %s belongs to another user", need.Name, n.Name, dir)
+		}
+		other, errs := s.loadTree(r.Dir, r.Owner)
+		if len(errs) > 0 {
+			return "", failure(api.ErrInvalid, "%v", errs)
+		}
+		for _, o := range other.Nodes {
+			if o.Manifest.Dir == dir {
+				return o.Name, nil
+			}
+		}
+	}
+	return "", failure(api.ErrNotReady, "need %s of %s: the cell in %s was not started: cell mitosis %s", need.Name, n.Name, dir, dir)
+}
+
+// kept is the cell that serves callers built against hash: name itself, or an older major version NAME-vN beside it.
+func (s *Server) kept(name, hash string) string {
+	_, r, err := s.rootOf(name)
+	if err != nil || hash == "" {
+		return name
+	}
+	tree, errs := s.loadTree(r.Dir, r.Owner)
+	if len(errs) > 0 || tree.Find(name) == nil || s.serves(tree.Find(name), r.Owner, hash) {
+		return name
+	}
+	for _, n := range tree.Nodes {
+		if strings.HasPrefix(n.Name, name+"-v") && s.serves(n, r.Owner, hash) {
+			return n.Name
+		}
+	}
+	for root, r2 := range s.Store.Roots() {
+		if !strings.HasPrefix(root, name+"-v") || r2.Owner != r.Owner {
+			continue
+		}
+		if other, errs := s.loadTree(r2.Dir, r2.Owner); len(errs) == 0 && s.serves(other.Root, r2.Owner, hash) {
+			return root
+		}
+	}
+	return name
+}
+
+// serves tells whether a cell's genome is that of hash, or one that accepts it; true where it has none.
+func (s *Server) serves(n *manifest.Node, owner int, hash string) bool {
+	var data []byte
+	var err error
+	if aerr := s.as(owner, func() { data, err = os.ReadFile(filepath.Join(n.Manifest.Dir, genome.File)) }); aerr != nil || err != nil {
+		return true
+	}
+	g, err := genome.Parse(data)
+	return err != nil || g.WireHash() == hash || slices.Contains(g.Accepts, hash)
+}
+
+// MayReach refuses a program of user uid, which is no cell, a cell of somebody else.
+func (s *Server) MayReach(uid int, name string) error {
+	owner, err := s.OwnerOfCell(name)
+	if err != nil {
+		return err
+	}
+	if uid == 0 || uid == os.Geteuid() || s.System && uid == owner {
+		return nil
+	}
+	return failure(api.ErrDenied, "%s belongs to another user", name)
+}
+
+// ConnectAny connects to one of a cell's instances, in turn, and returns its name. It wakes a cell that sleeps.
+func (s *Server) ConnectAny(ctx context.Context, name string) (*os.File, string, error) {
+	instances := []string{name}
+	if _, r, err := s.rootOf(name); err == nil {
+		if tree, errs := s.loadTree(r.Dir, r.Owner); len(errs) == 0 {
+			if n := tree.Find(name); n != nil {
+				instances = unit.Instances(n)
+			}
+		}
+	}
+	s.mu.Lock()
+	if s.turns == nil {
+		s.turns = map[string]int{}
+	}
+	turn := s.turns[name]
+	s.turns[name]++
+	s.mu.Unlock()
+	for i := range instances {
+		at := instances[(turn+i)%len(instances)]
+		var d net.Dialer
+		if c, err := d.DialContext(ctx, "unix", unit.SocketPath(s.SocketDir, at)); err == nil {
+			defer c.Close()
+			f, err := c.(*net.UnixConn).File()
+			return f, at, err
+		}
+	}
+	// Nobody listens at this moment: the first one is waited for, as long as it may take to be exchanged.
+	f, err := s.Connect(ctx, instances[turn%len(instances)])
+	return f, instances[turn%len(instances)], err
+}

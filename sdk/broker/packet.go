@@ -1,0 +1,155 @@
+// Package broker asks celld to connect a program to a cell. celld looks who asks, decides, connects and hands over the
+// connected descriptor; it is out of the path then. Requests and answers are packets on a Unix socket of type SOCK_SEQPACKET,
+// in protobuf's wire format.
+package broker
+
+import (
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// MaxPacket is the longest request or answer in bytes.
+const MaxPacket = 4 << 10
+
+// maxText keeps texts of an answer within a packet.
+const maxText = 2 << 10
+
+// Op says what a request is for.
+type Op uint32
+
+// The operations.
+const (
+	OpConnect Op = 1 + iota // connect to Target
+)
+
+// Code says how a request ended.
+type Code uint32
+
+// The codes, in their values on the wire.
+const (
+	OK Code = iota
+	NotFound
+	Denied
+	NotReady
+	Invalid
+	Failed
+)
+
+var codeNames = [...]string{"ok", "not found", "denied", "not ready", "invalid request", "failed"}
+
+func (c Code) String() string {
+	if int(c) < len(codeNames) {
+		return codeNames[c]
+	}
+	return fmt.Sprintf("code %d", uint32(c))
+}
+
+// Request is one question to celld.
+type Request struct {
+	Op       Op
+	Target   string // as the caller's cell.toml names a cell, or a cell's name in full
+	Hash     string // wire hash of the genome that the caller was built with
+	Sequence uint64 // comes back in the answer
+}
+
+// Answer is what celld says. With the code OK a descriptor comes along.
+type Answer struct {
+	Code     Code
+	Message  string
+	Instance string // name of the instance that was connected
+	Sequence uint64
+}
+
+// Append appends the packet to b.
+func (r *Request) Append(b []byte) []byte {
+	b = appendUint(b, 1, uint64(r.Op))
+	b = appendText(b, 2, r.Target)
+	b = appendText(b, 3, r.Hash)
+	return appendUint(b, 4, r.Sequence)
+}
+
+// ParseRequest reads a packet of any origin.
+func ParseRequest(b []byte) (r Request, err error) {
+	err = fields(b, func(n protowire.Number, number uint64, text string) {
+		switch n {
+		case 1:
+			r.Op = Op(min(number, 1<<32-1))
+		case 2:
+			r.Target = text
+		case 3:
+			r.Hash = text
+		case 4:
+			r.Sequence = number
+		}
+	})
+	return r, err
+}
+
+// Append appends the packet to b; texts that are too long are cut.
+func (a *Answer) Append(b []byte) []byte {
+	b = appendUint(b, 1, uint64(a.Code))
+	b = appendText(b, 2, cut(a.Message))
+	b = appendText(b, 3, a.Instance)
+	return appendUint(b, 4, a.Sequence)
+}
+
+// ParseAnswer reads a packet.
+func ParseAnswer(b []byte) (a Answer, err error) {
+	err = fields(b, func(n protowire.Number, number uint64, text string) {
+		switch n {
+		case 1:
+			a.Code = Code(min(number, 1<<32-1))
+		case 2:
+			a.Message = text
+		case 3:
+			a.Instance = text
+		case 4:
+			a.Sequence = number
+		}
+	})
+	return a, err
+}
+
+func appendUint(b []byte, n protowire.Number, v uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), v)
+}
+
+func appendText(b []byte, n protowire.Number, s string) []byte {
+	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), s)
+}
+
+func cut(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText]
+	}
+	return strings.ToValidUTF8(s, "")
+}
+
+// fields calls f for every number and every text; it checks and skips the rest.
+func fields(b []byte, f func(n protowire.Number, number uint64, text string)) error {
+	if len(b) > MaxPacket {
+		return fmt.Errorf("read packet: %d bytes, allowed are %d", len(b), MaxPacket)
+	}
+	for len(b) > 0 {
+		n, kind, size := protowire.ConsumeTag(b)
+		if size < 0 {
+			return fmt.Errorf("read packet: %w", protowire.ParseError(size))
+		}
+		b = b[size:]
+		if size = protowire.ConsumeFieldValue(n, kind, b); size < 0 {
+			return fmt.Errorf("read packet: field %d: %w", n, protowire.ParseError(size))
+		}
+		switch kind {
+		case protowire.VarintType:
+			v, _ := protowire.ConsumeVarint(b)
+			f(n, v, "")
+		case protowire.BytesType:
+			v, _ := protowire.ConsumeBytes(b)
+			f(n, 0, strings.ToValidUTF8(string(v), "\uFFFD"))
+		}
+		b = b[size:]
+	}
+	return nil
+}

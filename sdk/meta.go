@@ -1,0 +1,63 @@
+package sdk
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+)
+
+// meta is what a call hands on to the calls that it causes. Its deadline and its end are those of its context.
+type meta struct {
+	trace    [16]byte
+	priority uint8
+}
+
+type metaKey struct{}
+
+func withMeta(ctx context.Context, m meta) context.Context {
+	return context.WithValue(ctx, metaKey{}, m)
+}
+
+// metaOf reads what goes with a call; a call that nothing caused begins a trace.
+func metaOf(ctx context.Context) meta {
+	m, _ := ctx.Value(metaKey{}).(meta)
+	if m.trace == [16]byte{} {
+		_, _ = rand.Read(m.trace[:]) // never fails
+	}
+	return m
+}
+
+// TraceID is the id that is common to a call and all that it causes, in 32 hexadecimal digits as in a W3C traceparent; ""
+// outside of a call.
+func TraceID(ctx context.Context) string {
+	m, _ := ctx.Value(metaKey{}).(meta)
+	if m.trace == [16]byte{} {
+		return ""
+	}
+	return hex.EncodeToString(m.trace[:])
+}
+
+// WithTraceID makes the calls made with the context part of a trace. id has 16 bytes and is not all zero; any other changes
+// nothing.
+func WithTraceID(ctx context.Context, id string) context.Context {
+	raw, err := hex.DecodeString(id)
+	if err != nil || len(raw) != 16 {
+		return ctx
+	}
+	m, _ := ctx.Value(metaKey{}).(meta)
+	copy(m.trace[:], raw)
+	return withMeta(ctx, m)
+}
+
+// Priority is that of the call being served, 0 when it is ordinary.
+func Priority(ctx context.Context) uint8 {
+	m, _ := ctx.Value(metaKey{}).(meta)
+	return m.priority
+}
+
+// WithPriority gives a priority to the calls made with the context and to all that they cause.
+func WithPriority(ctx context.Context, p uint8) context.Context {
+	m, _ := ctx.Value(metaKey{}).(meta)
+	m.priority = p
+	return withMeta(ctx, m)
+}

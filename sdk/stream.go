@@ -1,0 +1,200 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/cell-network/cell/sdk/wire"
+)
+
+// missedField is the number of the field, beside the item's own, that says how many items before it were left out.
+const missedField = 2
+
+// Receive calls a method that streams items to the caller. The call is made when the range begins; leaving the range cancels
+// it at the provider. After an error there are no more items, except after a *Missed. Generated code calls it.
+func Receive[T any](ctx context.Context, c *Client, id uint32, method string, request []byte, read func(*wire.Fields, *T)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		s, err := open(ctx, c, id, method, request, false)
+		if err != nil {
+			var none T
+			yield(none, err)
+			return
+		}
+		defer s.Close()
+		receive(c, method, s, read, yield)
+	}
+}
+
+// Listen is Receive for a topic, which has no end of its own: when the provider ends it the error is a *Down.
+func Listen[T any](ctx context.Context, c *Client, id uint32, method string, request []byte, read func(*wire.Fields, *T)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for v, err := range Receive(ctx, c, id, method, request, read) {
+			if !yield(v, err) {
+				return
+			}
+			if _, missed := errors.AsType[*Missed](err); err != nil && !missed {
+				return
+			}
+		}
+		var none T
+		yield(none, &Down{Cell: c.target, Err: errTopicEnded})
+	}
+}
+
+var errTopicEnded = errors.New("the cell stopped publishing")
+
+// Send calls a method that takes a stream of items, and returns its encoded results. An error among the items gives the call
+// up. Generated code calls it.
+func Send[T any](ctx context.Context, c *Client, id uint32, method string, request []byte, items iter.Seq2[T, error], appendItem func([]byte, T) []byte) ([]byte, error) {
+	s, err := open(ctx, c, id, method, request, true)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	if err := sendAll(s, items, appendItem); err != nil {
+		if err == io.EOF { // answered already
+			err = nil
+		} else if _, ours := errors.AsType[*itemError](err); ours {
+			return nil, fmt.Errorf("call %s of cell %s: %w", method, c.target, errors.Unwrap(err))
+		}
+	}
+	result, err := s.Result()
+	return result, c.failed(method, err)
+}
+
+// Exchange calls a method that streams in both directions. Items are sent from a goroutine of their own; an error among them
+// ends the range with that error. Generated code calls it.
+func Exchange[In, Out any](ctx context.Context, c *Client, id uint32, method string, request []byte, items iter.Seq2[In, error],
+	appendItem func([]byte, In) []byte, read func(*wire.Fields, *Out),
+) iter.Seq2[Out, error] {
+	return func(yield func(Out, error) bool) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		s, err := open(ctx, c, id, method, request, true)
+		if err != nil {
+			var none Out
+			yield(none, err)
+			return
+		}
+		defer s.Close()
+		go func() {
+			if ours, ok := errors.AsType[*itemError](sendAll(s, items, appendItem)); ok {
+				cancel(ours)
+			}
+		}()
+		receive(c, method, s, read, func(v Out, err error) bool {
+			if ours, ok := errors.AsType[*itemError](context.Cause(ctx)); ok && err != nil {
+				err = fmt.Errorf("call %s of cell %s: %w", method, c.target, ours.err)
+			}
+			return yield(v, err)
+		})
+	}
+}
+
+func open(ctx context.Context, c *Client, id uint32, method string, request []byte, in bool) (*wire.Stream, error) {
+	return try(ctx, c, method, func(conn *wire.Conn, attempt uint32) (*wire.Stream, error) {
+		return conn.Open(ctx, c.call(ctx, id, request, attempt), in, true)
+	})
+}
+
+// receive yields the items of a stream until it ends or the caller has enough.
+func receive[T any](c *Client, method string, s *wire.Stream, read func(*wire.Fields, *T), yield func(T, error) bool) {
+	for {
+		data, err := s.Recv()
+		if err == io.EOF {
+			return
+		}
+		var v T
+		if err != nil {
+			yield(v, c.failed(method, err))
+			return
+		}
+		missed, bad := readItem(data, &v, read)
+		if bad != nil {
+			yield(v, BadResult(c.remote, method, bad))
+			return
+		}
+		if missed > 0 {
+			var none T
+			if !yield(none, &Missed{Cell: c.target, Topic: method, Count: missed}) {
+				return
+			}
+		}
+		if !yield(v, nil) {
+			return
+		}
+	}
+}
+
+func readItem[T any](data []byte, v *T, read func(*wire.Fields, *T)) (missed uint64, err *wire.FieldError) {
+	f := wire.NewFields(data)
+	for f.Next() {
+		if f.ID == missedField {
+			missed = wire.GetUint[uint64](f, "missed")
+			continue
+		}
+		read(f, v)
+	}
+	return missed, f.Err()
+}
+
+// itemError is an error among the items that are to be sent.
+type itemError struct{ err error }
+
+func (e *itemError) Error() string { return e.err.Error() }
+func (e *itemError) Unwrap() error { return e.err }
+
+// sendAll sends items and says that they end. It returns io.EOF when the call was answered before.
+func sendAll[T any](s *wire.Stream, items iter.Seq2[T, error], appendItem func([]byte, T) []byte) error {
+	var b []byte
+	for v, err := range items {
+		if err != nil {
+			return &itemError{err}
+		}
+		b = appendItem(b[:0], v)
+		if err := s.Send(b); err != nil {
+			return err
+		}
+	}
+	return s.CloseSend()
+}
+
+// SendItems streams what a method yields to its caller; it leaves the method's range when the caller is gone. Generated code
+// calls it.
+func SendItems[T any](s *wire.Stream, items iter.Seq2[T, error], appendItem func([]byte, T) []byte) error {
+	var b []byte
+	for v, err := range items {
+		if err != nil {
+			return err
+		}
+		b = appendItem(b[:0], v)
+		if err := s.Send(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReceiveItems are the items that a caller streams to a method; they can be ranged over once. Generated code calls it.
+func ReceiveItems[T any](s *wire.Stream, read func(*wire.Fields, *T)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for {
+			data, err := s.Recv()
+			if err == io.EOF {
+				return
+			}
+			var v T
+			if err == nil {
+				if _, bad := readItem(data, &v, read); bad != nil {
+					err = &InvalidRequest{Field: bad.Field, Reason: bad.Reason}
+				}
+			}
+			if !yield(v, err) || err != nil {
+				return
+			}
+		}
+	}
+}
