@@ -92,6 +92,9 @@ func (s *Server) run(ctx context.Context, f *forest, steps []reconcile.Step, asl
 		if report != nil {
 			report(r)
 		}
+		if err == nil && (st.Verb == reconcile.Restart || st.Verb == reconcile.Replace) {
+			s.happened(st.Name, "replaced", st.Reason)
+		}
 	}
 	byCell := map[string][]reconcile.Step{}
 	for _, st := range steps {

@@ -35,11 +35,13 @@ type Server struct {
 	Notify    string // the manager's notification socket, where ProtectHome hides it: below /run/user
 	Log       *slog.Logger
 
-	mu     sync.Mutex
-	trees  map[string]*sync.Mutex
-	limits map[string]string // last limits set, by instance
-	health map[string]health // by instance
-	turns  map[string]int    // how often a cell was connected to, which chooses among replicas
+	mu       sync.Mutex
+	trees    map[string]*sync.Mutex
+	limits   map[string]string // last limits set, by instance
+	health   map[string]health // by instance
+	watchers map[*watcher]struct{}
+	last     map[string]string // what happened last, by instance
+	turns    map[string]int    // how often a cell was connected to, which chooses among replicas
 }
 
 // Error is an answer for a caller: a D-Bus error name and a text.
@@ -111,6 +113,11 @@ func (s *Server) load(dir string, uid int) (*forest, error) {
 	tree, errs := s.loadTree(dir, uid)
 	if len(errs) > 0 {
 		return nil, failure(api.ErrInvalid, "%v", errs)
+	}
+	for name, n := range s.Store.Roots()[tree.Root.Name].Replicas {
+		if errs := tree.Replicate(name, n); len(errs) > 0 {
+			return nil, failure(api.ErrInvalid, "%v", errs)
+		}
 	}
 	f := &forest{tree: tree, owner: uid, pairs: map[string]unit.Pair{}}
 	for _, n := range tree.Nodes {

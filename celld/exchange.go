@@ -86,7 +86,11 @@ func (s *Server) retire(ctx context.Context, name string) error {
 
 // closeUnits stops all units of an instance and leaves the public path alone.
 func (s *Server) closeUnits(ctx context.Context, name string) error {
-	return s.stopUnits(ctx, unit.All(name)...)
+	err := s.stopUnits(ctx, unit.All(name)...)
+	if err == nil {
+		s.happened(name, "gone", "")
+	}
+	return err
 }
 
 func (s *Server) stopUnits(ctx context.Context, names ...string) error {

@@ -58,6 +58,7 @@ func (s *Server) openPair(ctx context.Context, p unit.Pair) error {
 	}
 	if err == nil {
 		s.limitsSet(p)
+		s.happened(p.Name, "born", "")
 	}
 	return err
 }

@@ -2,12 +2,15 @@ package celld
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/cell-network/cell/celld/reconcile"
+	"github.com/cell-network/cell/celld/store"
 	"github.com/cell-network/cell/celld/unit"
 	"github.com/cell-network/cell/sdk/api"
 	"github.com/cell-network/cell/sdk/genome"
@@ -121,6 +124,78 @@ func (s *Server) serves(n *manifest.Node, owner int, hash string) bool {
 	}
 	g, err := genome.Parse(data)
 	return err != nil || g.WireHash() == hash || slices.Contains(g.Accepts, hash)
+}
+
+// Replicate makes n replicas of a cell run, until its tree is applied again.
+func (s *Server) Replicate(ctx context.Context, name string, n int) ([]api.Step, error) {
+	root, r, err := s.rootOf(name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.lock(root)()
+	tree, errs := s.loadTree(r.Dir, r.Owner)
+	if len(errs) > 0 {
+		return nil, failure(api.ErrInvalid, "%v", errs)
+	}
+	if tree.Find(name) == nil {
+		return nil, failure(api.ErrNotFound, "%s has no cell %q", root, name)
+	}
+	if name == root {
+		return nil, failure(api.ErrInvalid, "%s is the root of its tree: only what is below it has replicas", name)
+	}
+	for other, has := range r.Replicas {
+		if other != name {
+			tree.Replicate(other, has)
+		}
+	}
+	if errs := tree.Replicate(name, n); len(errs) > 0 {
+		return nil, failure(api.ErrInvalid, "%v", errs)
+	}
+	before := r.Replicas[name]
+	set := func(n int) error {
+		return s.Store.Update(func(all map[string]store.Root) {
+			r := all[root]
+			if r.Replicas == nil {
+				r.Replicas = map[string]int{}
+			}
+			if r.Replicas[name] = n; n == 0 {
+				delete(r.Replicas, name)
+			}
+			all[root] = r
+		})
+	}
+	if err := set(n); err != nil {
+		return nil, err
+	}
+	f, err := s.load(r.Dir, r.Owner)
+	var steps []reconcile.Step
+	if err == nil {
+		steps, err = s.plan(ctx, f, nil, false)
+	}
+	if err != nil {
+		return nil, errors.Join(err, set(before))
+	}
+	steps = slices.DeleteFunc(steps, func(st reconcile.Step) bool { return unit.Base(st.Name) != name })
+	return s.run(ctx, f, steps, false, nil), nil
+}
+
+// Below finds the cell that one of the instances means by target when it manages cells: a child, or another one below it.
+func (s *Server) Below(caller, target string) (string, error) {
+	self := unit.Base(caller)
+	_, r, err := s.rootOf(self)
+	if err != nil {
+		return "", err
+	}
+	tree, errs := s.loadTree(r.Dir, r.Owner)
+	if len(errs) > 0 {
+		return "", failure(api.ErrInvalid, "%v", errs)
+	}
+	for _, name := range []string{self + "." + target, target} {
+		if strings.HasPrefix(name, self+".") && tree.Find(name) != nil {
+			return name, nil
+		}
+	}
+	return "", failure(api.ErrDenied, "%s is not below %s, which manages only its own subtree", target, self)
 }
 
 // MayReach refuses a program of user uid, which is no cell, a cell of somebody else.

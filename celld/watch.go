@@ -73,6 +73,7 @@ func (s *Server) Watch(ctx context.Context) error {
 				}
 			case e.Active == "active":
 				s.doze(ctx, e.Name)
+				s.happened(e.Name, "ready", "")
 			case e.Sub == "auto-restart" || e.Active == "failed" || e.Active == "inactive":
 				s.ended(ctx, e)
 			}
@@ -129,6 +130,14 @@ func (s *Server) ended(ctx context.Context, e systemd.Event) {
 	h.gaveUp = h.gaveUp || giveUp
 	s.health[e.Name] = h
 	s.mu.Unlock()
+	switch {
+	case failed:
+		s.happened(e.Name, "died", h.text)
+	case runs: // it is back already, and how it ended is not known any more
+		s.happened(e.Name, "died", "it was started again")
+	default:
+		s.happened(e.Name, "asleep", "")
+	}
 	if !giveUp {
 		return
 	}

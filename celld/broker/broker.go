@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cell-network/cell/celld"
+	"github.com/cell-network/cell/celld/unit"
 	"github.com/cell-network/cell/sdk/api"
 	"github.com/cell-network/cell/sdk/broker"
 )
@@ -141,7 +142,15 @@ func (s *Server) serve(ctx context.Context, c *net.UnixConn, who caller) {
 			return
 		}
 		_ = c.SetDeadline(time.Time{})
-		a, f := s.answer(ctx, c, who, r)
+		var a broker.Answer
+		var f *os.File
+		if r.Op == broker.OpWatch {
+			if a = s.events(ctx, c, who, r); a.Code == broker.OK {
+				return
+			}
+		} else {
+			a, f = s.answer(ctx, c, who, r)
+		}
 		a.Sequence = r.Sequence
 		_ = c.SetWriteDeadline(time.Now().Add(idle))
 		var oob []byte
@@ -165,9 +174,16 @@ func (s *Server) answer(ctx context.Context, c *net.UnixConn, who caller, r brok
 	done := make(chan struct{})
 	defer close(done)
 	go watch(c, cancel, done)
-	if r.Op != broker.OpConnect {
-		return broker.Answer{Code: broker.Invalid, Message: fmt.Sprintf("operation %d is not known to this celld", r.Op)}, nil
+	switch r.Op {
+	case broker.OpConnect:
+		return s.connect(ctx, who, r)
+	case broker.OpSpawn, broker.OpStop, broker.OpReplicate:
+		return s.manage(ctx, who, r), nil
 	}
+	return broker.Answer{Code: broker.Invalid, Message: fmt.Sprintf("operation %d is not known to this celld", r.Op)}, nil
+}
+
+func (s *Server) connect(ctx context.Context, who caller, r broker.Request) (broker.Answer, *os.File) {
 	name := r.Target
 	err := error(nil)
 	if who.cell != "" {
@@ -183,6 +199,80 @@ func (s *Server) answer(ctx context.Context, c *net.UnixConn, who caller, r brok
 		return failed(err), nil
 	}
 	return broker.Answer{Instance: instance}, f
+}
+
+// managed is the cell that the caller may manage by that name.
+func (s *Server) managed(who caller, target string) (string, error) {
+	if who.cell != "" {
+		return s.Cells.Below(who.cell, target)
+	}
+	return target, s.Cells.MayReach(who.uid, target)
+}
+
+// manage starts, stops or replicates.
+func (s *Server) manage(ctx context.Context, who caller, r broker.Request) broker.Answer {
+	name, err := s.managed(who, r.Target)
+	if err != nil {
+		return failed(err)
+	}
+	var steps []api.Step
+	switch r.Op {
+	case broker.OpSpawn:
+		steps, err = s.Cells.Start(ctx, name, nil)
+	case broker.OpStop:
+		err = s.Cells.Stop(ctx, name, false)
+	case broker.OpReplicate:
+		steps, err = s.Cells.Replicate(ctx, name, int(min(r.Number, 1<<30)))
+	}
+	if err != nil {
+		return failed(err)
+	}
+	for _, st := range steps {
+		if st.Error != "" {
+			return broker.Answer{Code: broker.NotReady, Message: st.Cell + ": " + st.Error}
+		}
+	}
+	return broker.Answer{}
+}
+
+// events tells a caller what happens until it hangs up.
+func (s *Server) events(ctx context.Context, c *net.UnixConn, who caller, r broker.Request) broker.Answer {
+	name, err := unit.Base(who.cell), error(nil)
+	if r.Target != "" {
+		name, err = s.managed(who, r.Target)
+	} else if who.cell == "" && who.uid != 0 && who.uid != os.Geteuid() {
+		err = &celld.Error{Name: api.ErrDenied, Text: "only root watches the cells of all users: name one"}
+	}
+	if err != nil {
+		return failed(err)
+	}
+	events, stop := s.Cells.Events(name)
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go watch(c, cancel, ctx.Done())
+	begun := broker.Answer{Sequence: r.Sequence}
+	if _, err := c.Write(begun.Append(nil)); err != nil {
+		return broker.Answer{}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return broker.Answer{}
+		case e, ok := <-events:
+			if !ok {
+				return broker.Answer{Code: broker.Failed, Message: "the watcher is too slow for what happens"}
+			}
+			if r.Target == "" && who.cell != "" && unit.Base(e.Instance) == name {
+				continue // the caller is not below itself
+			}
+			a := broker.Answer{Sequence: r.Sequence, Instance: e.Instance, Event: e.What, Message: e.Cause, Time: e.Time.UnixNano()}
+			_ = c.SetWriteDeadline(time.Now().Add(idle))
+			if _, err := c.Write(a.Append(nil)); err != nil {
+				return broker.Answer{}
+			}
+		}
+	}
 }
 
 // watch cancels when the caller hangs up before its answer.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,8 @@ type Root struct {
 	Dir     string   `json:"dir"`
 	Owner   int      `json:"owner,omitempty"`   // user on whose behalf the machine's manager runs it
 	Stopped []string `json:"stopped,omitempty"` // cells that were stopped by hand
+
+	Replicas map[string]int `json:"replicas,omitempty"` // by name of the cell, where it is not what its manifest says
 }
 
 // Store is a file of roots by name. It is safe for concurrent use.
@@ -49,7 +52,7 @@ func (s *Store) Roots() map[string]Root {
 	defer s.mu.Unlock()
 	out := make(map[string]Root, len(s.roots))
 	for k, r := range s.roots {
-		r.Stopped = slices.Clone(r.Stopped)
+		r.Stopped, r.Replicas = slices.Clone(r.Stopped), maps.Clone(r.Replicas)
 		out[k] = r
 	}
 	return out

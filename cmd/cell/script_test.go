@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,13 +91,43 @@ func TestScripts(t *testing.T) {
 			})
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"get": get, "until": until},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"get": get, "until": until, "examples": examples},
 	})
 }
 
 func goEnv(name string) string {
 	out, _ := exec.Command("go", "env", name).Output()
 	return strings.TrimSpace(string(out))
+}
+
+// examples NAME… copies examples into a module of their own that is built against this very SDK.
+func examples(ts *testscript.TestScript, _ bool, names []string) {
+	from, to := ts.Getenv("EXAMPLES"), ts.MkAbs(".")
+	for _, name := range names {
+		ts.Check(filepath.WalkDir(filepath.Join(from, name), func(path string, d fs.DirEntry, err error) error {
+			rel, _ := filepath.Rel(from, path)
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && slices.Contains([]string{"bin", "run", "data", "cache", "log"}, d.Name()):
+				return fs.SkipDir
+			case d.IsDir():
+				return os.MkdirAll(filepath.Join(to, rel), 0o755)
+			}
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			data = bytes.ReplaceAll(data, []byte(`"github.com/cell-network/cell/examples/`), []byte(`"examples/`))
+			return os.WriteFile(filepath.Join(to, rel), data, 0o644)
+		}))
+	}
+	root := filepath.Dir(from)
+	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	ts.Check(err)
+	ts.Check(os.WriteFile(filepath.Join(to, "go.sum"), sum, 0o644))
+	ts.Check(os.WriteFile(filepath.Join(to, "go.mod"), []byte("module examples\n\ngo 1.26\n\nrequire github.com/cell-network/cell v0.0.0\n\n"+
+		"replace github.com/cell-network/cell => "+root+"\n"), 0o644))
 }
 
 // down ends the manager of a state directory.

@@ -122,7 +122,7 @@ func (cell *Shop) CellBuild() *cellsdk.Genome {
 					if cellwire.Set(r1) {
 						var m4 int
 						b, m4 = cellwire.Begin(b, 1)
-						b = cellAppendBought(b, &(*r1))
+						b = cellAppendBought(b, r1)
 						b = cellwire.End(b, m4)
 					}
 					return b, err

@@ -16,11 +16,11 @@ import (
 )
 
 func TestPackets(t *testing.T) {
-	r := Request{OpConnect, "shop.users", "c0ffee", 7}
+	r := Request{OpReplicate, "shop.users", "c0ffee", 7, 3}
 	if got, err := ParseRequest(r.Append(nil)); err != nil || got != r {
 		t.Errorf("%+v %v", got, err)
 	}
-	a := Answer{Denied, "not you", "shop.users:2", 9}
+	a := Answer{Denied, "not you", "shop.users:2", 9, "died", 1234567}
 	if got, err := ParseAnswer(a.Append(nil)); err != nil || got != a {
 		t.Errorf("%+v %v", got, err)
 	}
@@ -36,8 +36,8 @@ func TestPackets(t *testing.T) {
 }
 
 func FuzzPackets(f *testing.F) {
-	f.Add((&Request{OpConnect, "a", "b", 1}).Append(nil))
-	f.Add((&Answer{Denied, "no", "a:2", 1}).Append(nil))
+	f.Add((&Request{OpConnect, "a", "b", 1, 2}).Append(nil))
+	f.Add((&Answer{Denied, "no", "a:2", 1, "born", 5}).Append(nil))
 	f.Add([]byte{0x1a, 0x03, 'x'})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, err := ParseRequest(b); err == nil {

@@ -62,53 +62,113 @@ func Paths() []string {
 // too. While celld is away, as when it is replaced, it is asked again until ctx ends, for ten seconds when ctx has no
 // deadline. The error is an *Error when celld refused.
 func Connect(ctx context.Context, target, hash string) (*net.UnixConn, string, error) {
+	var conn *net.UnixConn
+	var instance string
+	err := ask(ctx, &Request{Op: OpConnect, Target: target, Hash: hash}, func(_ *net.UnixConn, a Answer, fds []int) (err error) {
+		instance = a.Instance
+		conn, err = connOf(fds, target)
+		return err
+	})
+	return conn, instance, err
+}
+
+// Do asks celld for something that has no more of an answer than whether it was done. celld is waited for as in Connect.
+func Do(ctx context.Context, r Request) error {
+	return ask(ctx, &r, func(_ *net.UnixConn, _ Answer, fds []int) error {
+		closeAll(fds)
+		return nil
+	})
+}
+
+// Watch asks celld for the events of a cell and of those below it, and calls f for each until that returns false. It returns
+// nil then, and otherwise why there are no more; celld is waited for as in Connect, but only at the beginning.
+func Watch(ctx context.Context, target string, f func(Answer) bool) error {
+	return ask(ctx, &Request{Op: OpWatch, Target: target}, func(c *net.UnixConn, a Answer, fds []int) error {
+		closeAll(fds)
+		stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+		defer stop()
+		data := make([]byte, MaxPacket)
+		for {
+			n, err := c.Read(data)
+			if err == nil && n == 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				return &Error{NotReady, target, "celld tells no more: " + err.Error()}
+			}
+			a, err := ParseAnswer(data[:n])
+			if err != nil {
+				return &Error{Failed, target, err.Error()}
+			}
+			if a.Code != OK {
+				return &Error{a.Code, target, a.Message}
+			}
+			if !f(a) {
+				return nil
+			}
+		}
+	})
+}
+
+// ask sends a request to the first celld that listens, again while there is none, and calls use with its answer when that is
+// OK.
+func ask(ctx context.Context, r *Request, use func(*net.UnixConn, Answer, []int) error) error {
+	waits := ctx
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, patience)
+		waits, cancel = context.WithTimeout(ctx, patience)
 		defer cancel()
 	}
-	request := Request{Op: OpConnect, Target: target, Hash: hash, Sequence: 1}
+	r.Sequence = 1
 	for pause := firstPause; ; pause = min(2*pause, mostPause) {
-		conn, answer, err := ask(ctx, &request)
+		c, err := dial(waits)
 		if err == nil {
-			return conn, answer.Instance, nil
+			var a Answer
+			var fds []int
+			if a, fds, err = exchange(waits, c, r); err == nil {
+				err = use(c, a, fds)
+				c.Close()
+				return err
+			}
+			c.Close()
 		}
 		if _, final := errors.AsType[*Error](err); final {
-			return nil, "", err
+			return err
 		}
 		select {
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return nil, "", ctx.Err()
+		case <-waits.Done():
+			if errors.Is(waits.Err(), context.Canceled) {
+				return waits.Err()
 			}
-			return nil, "", fmt.Errorf("ask celld for %s: %w (%w)", target, err, ctx.Err())
+			return fmt.Errorf("ask celld for %s: %w (%w)", r.Target, err, waits.Err())
 		case <-time.After(pause):
 		}
 	}
 }
 
-// ask asks the first celld that listens.
-func ask(ctx context.Context, r *Request) (*net.UnixConn, Answer, error) {
+// dial connects to the first celld that listens.
+func dial(ctx context.Context) (*net.UnixConn, error) {
 	var all []error
 	for _, path := range Paths() {
 		var d net.Dialer
 		c, err := d.DialContext(ctx, "unixpacket", path)
-		if err != nil {
-			all = append(all, err)
-			continue
+		if err == nil {
+			return c.(*net.UnixConn), nil
 		}
-		defer c.Close()
-		return exchange(ctx, c.(*net.UnixConn), r)
+		all = append(all, err)
 	}
-	return nil, Answer{}, errors.Join(all...)
+	return nil, errors.Join(all...)
 }
 
-// exchange sends a request and takes the descriptor that comes with the answer.
-func exchange(ctx context.Context, c *net.UnixConn, r *Request) (*net.UnixConn, Answer, error) {
+// exchange sends a request and takes the answer with the descriptors that come along.
+func exchange(ctx context.Context, c *net.UnixConn, r *Request) (Answer, []int, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := c.Write(r.Append(nil)); err != nil {
-		return nil, Answer{}, err
+		return Answer{}, nil, err
 	}
 	data := make([]byte, MaxPacket)
 	oob := make([]byte, unix.CmsgSpace(4*8))
@@ -117,27 +177,28 @@ func exchange(ctx context.Context, c *net.UnixConn, r *Request) (*net.UnixConn, 
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return nil, Answer{}, err
+		return Answer{}, nil, err
 	}
 	fds := descriptors(oob[:oobn])
 	a, err := ParseAnswer(data[:n])
-	if err == nil && a.Sequence != r.Sequence {
+	switch {
+	case err != nil:
+	case a.Sequence != r.Sequence:
 		err = fmt.Errorf("celld answered another question")
-	}
-	if err == nil && a.Code != OK {
+	case a.Code != OK:
 		err = &Error{a.Code, r.Target, a.Message}
 	}
-	if err == nil && len(fds) != 1 {
-		err = &Error{Failed, r.Target, fmt.Sprintf("celld sent %d descriptors instead of one", len(fds))}
-	}
 	if err != nil {
-		for _, fd := range fds {
-			syscall.Close(fd)
-		}
-		return nil, a, err
+		closeAll(fds)
+		return a, nil, err
 	}
-	conn, err := connOf(fds[0], r.Target)
-	return conn, a, err
+	return a, fds, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		syscall.Close(fd)
+	}
 }
 
 // descriptors are those that came along, closed on exec.
@@ -158,8 +219,13 @@ func descriptors(oob []byte) (fds []int) {
 	return fds
 }
 
-func connOf(fd int, target string) (*net.UnixConn, error) {
-	f := os.NewFile(uintptr(fd), strings.ToValidUTF8(target, ""))
+// connOf makes a connection of the one descriptor.
+func connOf(fds []int, target string) (*net.UnixConn, error) {
+	if len(fds) != 1 {
+		closeAll(fds)
+		return nil, &Error{Failed, target, fmt.Sprintf("celld sent %d descriptors instead of one", len(fds))}
+	}
+	f := os.NewFile(uintptr(fds[0]), strings.ToValidUTF8(target, ""))
 	defer f.Close()
 	c, err := net.FileConn(f)
 	if err != nil {

@@ -21,7 +21,11 @@ type Op uint32
 
 // The operations.
 const (
-	OpConnect Op = 1 + iota // connect to Target
+	OpConnect   Op = 1 + iota // connect to Target
+	OpSpawn                   // start Target and what is below it
+	OpStop                    // stop Target and what is below it
+	OpReplicate               // run Number replicas of Target
+	OpWatch                   // tell what happens to Target and below it, in an answer for each event
 )
 
 // Code says how a request ended.
@@ -52,14 +56,19 @@ type Request struct {
 	Target   string // as the caller's cell.toml names a cell, or a cell's name in full
 	Hash     string // wire hash of the genome that the caller was built with
 	Sequence uint64 // comes back in the answer
+	Number   uint64
 }
 
 // Answer is what celld says. With the code OK a descriptor comes along.
 type Answer struct {
 	Code     Code
 	Message  string
-	Instance string // name of the instance that was connected
+	Instance string // name of the instance that was connected, or that an event is about
 	Sequence uint64
+
+	// Of an event; its cause is Message.
+	Event string
+	Time  int64 // nanoseconds since 1970
 }
 
 // Append appends the packet to b.
@@ -67,7 +76,8 @@ func (r *Request) Append(b []byte) []byte {
 	b = appendUint(b, 1, uint64(r.Op))
 	b = appendText(b, 2, r.Target)
 	b = appendText(b, 3, r.Hash)
-	return appendUint(b, 4, r.Sequence)
+	b = appendUint(b, 4, r.Sequence)
+	return appendUint(b, 5, r.Number)
 }
 
 // ParseRequest reads a packet of any origin.
@@ -82,6 +92,8 @@ func ParseRequest(b []byte) (r Request, err error) {
 			r.Hash = text
 		case 4:
 			r.Sequence = number
+		case 5:
+			r.Number = number
 		}
 	})
 	return r, err
@@ -92,7 +104,12 @@ func (a *Answer) Append(b []byte) []byte {
 	b = appendUint(b, 1, uint64(a.Code))
 	b = appendText(b, 2, cut(a.Message))
 	b = appendText(b, 3, a.Instance)
-	return appendUint(b, 4, a.Sequence)
+	b = appendUint(b, 4, a.Sequence)
+	if a.Event != "" {
+		b = appendText(b, 5, a.Event)
+		b = appendUint(b, 6, uint64(a.Time))
+	}
+	return b
 }
 
 // ParseAnswer reads a packet.
@@ -107,6 +124,10 @@ func ParseAnswer(b []byte) (a Answer, err error) {
 			a.Instance = text
 		case 4:
 			a.Sequence = number
+		case 5:
+			a.Event = text
+		case 6:
+			a.Time = int64(number)
 		}
 	})
 	return a, err

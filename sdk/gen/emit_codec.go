@@ -150,7 +150,7 @@ func (e *emitter) appendField(r genome.Ref, id, value string) {
 		e.needAppend(r.Name)
 		m := e.v("m")
 		if e.g.Type(r.Name).Struct != nil {
-			value = "&" + value
+			value = address(value)
 		}
 		e.p("var %s int\nb, %s = cellwire.Begin(b, %s)", m, m, id)
 		e.p("b = cellAppend%s(b, %s)\nb = cellwire.End(b, %s)", r.Name, value, m)
@@ -221,13 +221,21 @@ func (e *emitter) read(r genome.Ref, target, name string) {
 	case message != nil:
 		e.needRead(r.Name)
 		end := e.v("end")
-		e.p("%s := f.Enter()\ncellRead%s(f, &%s)\nf.Leave(%s, %s)", end, r.Name, target, end, name)
+		e.p("%s := f.Enter()\ncellRead%s(f, %s)\nf.Leave(%s, %s)", end, r.Name, address(target), end, name)
 	case r.Kind == genome.Named && !base.Kind.Scalar():
 		e.needRead(r.Name)
-		e.p("cellRead%s(f, %s, &%s)", r.Name, name, target)
+		e.p("cellRead%s(f, %s, %s)", r.Name, name, address(target))
 	default:
 		e.readBase(r, base, target, name)
 	}
+}
+
+// address is a pointer to target: what is behind a pointer has one.
+func address(target string) string {
+	if p, ok := strings.CutPrefix(target, "(*"); ok && strings.HasSuffix(p, ")") && !strings.ContainsAny(p[:len(p)-1], "()") {
+		return p[:len(p)-1]
+	}
+	return "&" + target
 }
 
 func (e *emitter) readBase(r, base genome.Ref, target, name string) {

@@ -197,6 +197,9 @@ func (x *extractor) ref(t types.Type, v *types.Var, path string) genome.Ref {
 		}
 		if t.Kind() == types.Invalid {
 			what := x.spelled(v)
+			if missing := x.missing(v); missing != "" {
+				return refuse("cannot carry %s: %s", what, missing)
+			}
 			x.want(v.Pos())
 			return refuse("cannot carry %s: it is neither of this module nor time.Time or time.Duration; declare a type of your own",
 				what)
@@ -394,6 +397,38 @@ func nameOf(r genome.Ref) string {
 	}
 	s := r.String()
 	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// missing tells which package of the own module does not have the type of v.
+func (x *extractor) missing(v *types.Var) string {
+	typ := x.src[v.Pos()].typ
+	if typ == nil {
+		return ""
+	}
+	why := ""
+	ast.Inspect(typ, func(n ast.Node) bool {
+		s, ok := n.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		id, ok := s.X.(*ast.Ident)
+		if !ok {
+			return true
+		}
+		for _, f := range x.p.files {
+			for _, i := range f.Imports {
+				path := strings.Trim(i.Path.Value, "\"`")
+				p := x.p.imp.have[path]
+				if p == nil || f.Pos() > typ.Pos() || f.End() < typ.End() || !strings.HasPrefix(path, x.p.imp.module+"/") || x.p.imp.module == "" ||
+					i.Name == nil && p.Name() != id.Name || i.Name != nil && i.Name.Name != id.Name || p.Scope().Lookup(s.Sel.Name) != nil {
+					continue
+				}
+				why = fmt.Sprintf("package %s has no %s", path, s.Sel.Name)
+			}
+		}
+		return true
+	})
+	return why
 }
 
 // want notes which of Go's own packages the type at a place is made of.

@@ -78,7 +78,7 @@ const (
 	toCaller                    // results, streams and errors of the new provider, read by old callers
 )
 
-// place is where a change is: as it is told, and what source uses there.
+// site is where a change is: as it is told, and what source uses there.
 type site struct {
 	where               string
 	method, typ, member string
@@ -95,7 +95,7 @@ type comparer struct {
 	probing bool
 	broken  bool
 	judged  map[pair]bool // of other names: whether the one can stand for the other
-	budget  *int          // pairs that probes may still look at
+	budget  *int          // types and fields that probes may still look at
 }
 
 type changeKey struct{ id, where, what string }
@@ -139,7 +139,7 @@ func (c *comparer) add(id string, dir direction, at site, what string) Verdict {
 }
 
 func (c *comparer) sorted() []Change {
-	var all []Change
+	all := make([]Change, 0, len(c.changes))
 	for _, x := range c.changes {
 		all = append(all, x)
 	}

@@ -128,10 +128,14 @@ func fieldDocs(o, n *Message) bool {
 func valueDocs(o, n []Value) bool {
 	was := map[string]string{}
 	for _, v := range o {
-		was[v.Name] = v.Doc
+		was[v.Name] += v.Doc
 	}
+	is := map[string]string{}
 	for _, v := range n {
-		if doc, ok := was[v.Name]; ok && doc != v.Doc {
+		is[v.Name] += v.Doc
+	}
+	for name, doc := range is {
+		if old, ok := was[name]; ok && old != doc {
 			return true
 		}
 	}

@@ -112,11 +112,15 @@ func (c *comparer) order(o, n *Message, dir direction, method site) {
 	if !moved {
 		return
 	}
+	gives, takes := make([]string, len(kept)), make([]string, len(kept))
+	for i, f := range kept {
+		gives[i] = likeness(c.oldTypes, f.Type)
+		takes[i] = likeness(c.newTypes, n.Fields[position[f.ID]].Type)
+	}
 	id := "signature-moved"
 	for i, a := range kept {
-		for _, b := range kept[i+1:] {
-			newA, newB := &n.Fields[position[a.ID]], &n.Fields[position[b.ID]]
-			if position[a.ID] > position[b.ID] && (c.takes(a.Type, newB.Type) || c.takes(b.Type, newA.Type)) {
+		for j := i + 1; j < len(kept); j++ {
+			if position[a.ID] > position[kept[j].ID] && (gives[i] == takes[j] || gives[j] == takes[i]) {
 				id = "signature-exchanged"
 			}
 		}
@@ -139,12 +143,8 @@ func fieldNames(m *Message) string {
 	return s + ")"
 }
 
-// takes tells whether Go code that gives an old o may compile where a new n is wanted: a literal number does for every
-// kind of number, and names of lists and maps do not matter.
-func (c *comparer) takes(o, n Ref) bool {
-	return likeness(c.oldTypes, o) == likeness(c.newTypes, n)
-}
-
+// likeness is the same for two types of which Go code may give the one where the other is wanted: a literal number does for
+// every kind of number, and names of lists and maps do not matter.
 func likeness(x index, r Ref) string {
 	base, _ := x.resolve(r)
 	switch k := base.Kind; {
@@ -169,7 +169,7 @@ func (c *comparer) shifted(o, n *Method, param func(string) site) {
 		element = *list.Elem
 	}
 	for _, f := range n.Request.Fields[:len(n.Request.Fields)-1] {
-		if !old[f.ID] && c.takes(element, f.Type) {
+		if !old[f.ID] && likeness(c.oldTypes, element) == likeness(c.newTypes, f.Type) {
 			c.add("signature-shifted", toProvider, param(f.Name), "added before ..."+element.goString())
 		}
 	}

@@ -1,8 +1,11 @@
 package genome
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
-// spot is a use of a type: the site, whether it is an element (of a list, array, map or optional), where what may be absent
+// spot is a use of a type: the place, whether it is an element (of a list, array, map or optional), where what may be absent
 // is wrapped on the wire, and the change as it is told there.
 type spot struct {
 	site
@@ -11,11 +14,12 @@ type spot struct {
 	what    string
 }
 
-// use compares the type at one site, and returns what the place itself has; named types are judged on their own.
+// use compares the type at one place.
 func (c *comparer) use(o, n Ref, dir direction, at site) {
 	c.ref(o, n, spot{site: at, dir: dir, what: o.goString() + " → " + n.goString()})
 }
 
+// ref tells what changed and returns the verdict of that; types that keep their names have verdicts of their own.
 func (c *comparer) ref(o, n Ref, s spot) Verdict {
 	report := func(id string) Verdict { return c.add(id, s.dir, s.site, s.what) }
 	inner := s
@@ -136,14 +140,20 @@ func (c *comparer) named(oldName, newName string, dir direction) {
 	if c.seen[p] || c.probing && (oldName == newName || c.broken) {
 		return
 	}
+	o, n := c.oldTypes[oldName], c.newTypes[newName]
 	if c.probing {
-		if *c.budget--; *c.budget < 0 {
+		*c.budget--
+		for _, t := range []*Type{o, n} {
+			if m := t.Message(); m != nil {
+				*c.budget -= len(m.Fields)
+			}
+		}
+		if *c.budget < 0 {
 			c.broken = true
 			return
 		}
 	}
 	c.seen[p] = true
-	o, n := c.oldTypes[oldName], c.newTypes[newName]
 	at := site{where: oldName, typ: oldName}
 	switch {
 	case o.Base != nil && n.Base != nil:
@@ -182,11 +192,14 @@ func kindOf(t *Type) string {
 func (c *comparer) constants(o, n *Type, dir direction) {
 	at := func(v Value) site { return site{where: o.Name + "." + v.Name, typ: o.Name} }
 	was := map[string]Value{}
-	for _, v := range o.Values {
+	for _, v := range slices.Backward(o.Values) { // of two with one name, which Go does not have, the first
 		was[v.Name] = v
 	}
 	is := map[string]bool{}
 	for _, v := range n.Values {
+		if is[v.Name] {
+			continue
+		}
 		is[v.Name] = true
 		old, ok := was[v.Name]
 		switch {

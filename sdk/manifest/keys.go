@@ -260,7 +260,7 @@ func setChild(d *decoder, k Key, v value) {
 	d.fields(k, v, map[string]func(value){
 		"path": func(v value) { c.Path, _ = d.path(k, v) },
 		"replicas": func(v value) {
-			if n, ok := d.whole(Key{Name: k.Name + ".replicas", Type: "number"}, v, 1, 1000); ok {
+			if n, ok := d.whole(Key{Name: k.Name + ".replicas", Type: "number"}, v, 1, maxReplicas); ok {
 				c.Replicas = int(n)
 			}
 		},

@@ -12,6 +12,9 @@ import (
 // maxCells bounds a tree, replicas not counted.
 const maxCells = 10000
 
+// maxReplicas bounds the replicas of one cell.
+const maxReplicas = 1000
+
 // Tree is a root cell with everything below it.
 type Tree struct {
 	Root  *Node
@@ -32,6 +35,28 @@ type Node struct {
 
 // Find returns the node of a dotted name, or nil.
 func (t *Tree) Find(name string) *Node { return t.byName[name] }
+
+// Replicate changes how many replicas of a cell the tree has. The errors are those of a number that is not allowed or does not
+// fit the limits above; a name that the tree does not have changes nothing.
+func (t *Tree) Replicate(name string, n int) Errors {
+	node := t.byName[name]
+	if node == nil {
+		return nil
+	}
+	l := &loader{tree: t}
+	switch {
+	case n < 1 || n > maxReplicas:
+		l.errs.add(node.file(), Pos{1, 1}, "%s: %d replicas, allowed are 1 to %d", name, n, maxReplicas)
+	case n > 1 && len(node.Children) > 0:
+		l.errs.add(node.file(), Pos{1, 1}, "%s: a cell with children of its own cannot have replicas", name)
+	}
+	if len(l.errs) > 0 {
+		return l.errs
+	}
+	node.Replicas = n
+	l.sums(t.Root)
+	return l.errs
+}
 
 type loader struct {
 	tree  *Tree

@@ -22,6 +22,9 @@
 //	7     PING       both    at most 64 bytes, which the PONG brings back
 //	8     PONG       both    the bytes of the PING
 //	9     GOAWAY     server  the last call
+//	10    DATA       both    one item of a call
+//	11    END        client  nothing: the client's items of the call have ended
+//	12    CREDIT     both    4 bytes: how many bytes of items more the receiver may send for the call
 //
 //	flag  name         meaning
 //	1     ignorable    who does not know the type skips the frame; without the flag an unknown type ends the connection
@@ -37,12 +40,33 @@
 //
 //	offset  size  field
 //	0       4     method id; 0 is built in and answers the genome as JSON
-//	4       4     flags, 0 today
+//	4       4     flags
 //	8       8     relative timeout in nanoseconds, 0 for none
 //	16      16    trace id, 0 for none
 //	32      8     the first 8 bytes of the hash of the schema the caller was built with, 0 when not told
 //	40      4     token slot, 0 today
 //	44      4     attempt, 0 for the first
+//
+//	bits of the flags  meaning
+//	0                  one-way: the server sends neither RESULT nor ERROR, also when it refuses the call
+//	1                  items in: the client sends DATA, then END
+//	2                  items out: the server may send DATA before its RESULT or ERROR
+//	8 to 15            priority, 0 is normal; it is told to the called method
+//
+// A one-way call has no items.
+//
+// # Streams
+//
+// A call with items in or out is a stream. It begins with a CALL, whose request may be empty, and ends with a RESULT or an
+// ERROR like any other; the server may answer before the client has ended its items. DATA, END, CREDIT and CANCEL for a call
+// that has ended may have crossed the answer and are ignored. For a call that was never made, or that has no items in that
+// direction, and behind an END, they are a fault that ends the connection; only a CANCEL is ignored then too.
+//
+// Every call and direction begins with a credit of 256 KiB for its sender. A DATA costs what follows its header and 16 bytes.
+// It may be sent while the credit is above 0, even if it costs more, so that an item of any size passes; the sender then waits
+// until CREDIT has brought it above 0 again. The receiver gives back what the application has consumed, at the latest when
+// that is half of the first credit. DATA that had no credit ends the stream, not the connection: the server answers an
+// ERROR for an invalid request, the client sends CANCEL.
 //
 // # Greetings
 //
@@ -54,6 +78,7 @@
 //	3 string  name of the cell
 //	4 string  version of the cell
 //	5 string  wire hash of the cell's genome, hexadecimal
+//	6 string  in a HELLO_ACK, repeated: wire hashes of older schemas that the server still answers; at most 64 of 64 bytes
 //
 // # ERROR
 //

@@ -38,6 +38,20 @@ func TestMalformedFromClient(t *testing.T) {
 		"wrong direction":  {append(helloFrame(), frame(typeResult, 0, 1, nil)...), "RESULT from a client"},
 		"long ping":        {append(helloFrame(), frame(typePing, 0, 0, make([]byte, 65))...), "PING of 65 bytes"},
 		"cancel with data": {append(helloFrame(), frame(typeCancel, 0, 1, []byte("x"))...), "CANCEL of 1 bytes"},
+		"data, no call":    {append(helloFrame(), frame(typeData, 0, 1, []byte("x"))...), "DATA for call 1, which was not made"},
+		"data, call 0":     {append(helloFrame(), frame(typeData, 0, 0, nil)...), "call 0, which was not made"},
+		"end, no call":     {append(helloFrame(), frame(typeEnd, 0, 1, nil)...), "END for call 1, which was not made"},
+		"end with data":    {append(helloFrame(), frame(typeEnd, 0, 1, []byte("x"))...), "END of 1 bytes"},
+		"credit, no call":  {append(helloFrame(), frame(typeCredit, 0, 9, make([]byte, 4))...), "CREDIT for call 9, which was not made"},
+		"short credit":     {append(helloFrame(), frame(typeCredit, 0, 1, make([]byte, 3))...), "CREDIT of 3 bytes"},
+		"long credit":      {append(helloFrame(), frame(typeCredit, 0, 1, make([]byte, 5))...), "CREDIT of 5 bytes"},
+		"data, plain call": {opened(0, frame(typeData, 0, 1, nil)), "DATA for call 1, which has no items"},
+		"end, only out":    {opened(callItemsOut, frame(typeEnd, 0, 1, nil)), "END for call 1, which has no items"},
+		"data, only out":   {opened(callItemsOut, frame(typeData, 0, 1, nil)), "DATA for call 1, which has no items"},
+		"credit, only in":  {opened(callItemsIn, frame(typeCredit, 0, 1, make([]byte, 4))), "CREDIT for call 1, which has no items"},
+		"end twice":        {opened(callItemsIn, frame(typeEnd, 0, 1, nil), frame(typeEnd, 0, 1, nil)), "a second END"},
+		"data after end":   {opened(callItemsIn, frame(typeEnd, 0, 1, nil), frame(typeData, 0, 1, nil)), "DATA for call 1 after END"},
+		"one-way items":    {opened(callOneWay | callItemsIn), "one-way and has items"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -71,6 +85,16 @@ func TestHarmlessFromClient(t *testing.T) {
 	if h, b := f.read(t, newReader(nc), typeResult); h.id != 4 || string(b) != "x" {
 		t.Errorf("result %+v %q", h, b)
 	}
+}
+
+// opened is a call that waits and is followed by frames.
+func opened(flags uint32, frames ...[]byte) []byte {
+	ext := appendExtension(nil, &extension{method: mWait, flags: flags})
+	b := append(helloFrame(), frame(typeCall, 0, 1, ext)...)
+	for _, f := range frames {
+		b = append(b, f...)
+	}
+	return b
 }
 
 // answerWith is a server that takes one call and answers bytes.
@@ -114,6 +138,11 @@ func TestMalformedFromServer(t *testing.T) {
 		"unknown":         {frame(99, 0, 0, nil), "unknown type 99"},
 		"greeting twice":  {bytes.Repeat(frame(typeHelloAck, 0, 0, []byte("CELL\x01\x00")), 2), "second HELLO_ACK"},
 		"no cell at all":  {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), "reserved bytes"},
+		"data, no call":   {frame(typeData, 0, 2, nil), "DATA for call 2, which was not made"},
+		"data, plain":     {frame(typeData, 0, 1, []byte("x")), "DATA for call 1, which has no items"},
+		"credit, plain":   {frame(typeCredit, 0, 1, make([]byte, 4)), "CREDIT for call 1, which has no items"},
+		"credit, size":    {frame(typeCredit, 0, 1, nil), "CREDIT of 0 bytes"},
+		"end":             {frame(typeEnd, 0, 1, nil), "END from a server"},
 		"greeting, limit": {frame(typeHelloAck, 0, 0, appendHello(nil, &Hello{Protocol: 1, MaxFrame: 1})), "frames of 1 bytes"},
 	}
 	for name, test := range tests {

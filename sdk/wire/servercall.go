@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"runtime/debug"
 	"time"
@@ -72,6 +73,9 @@ func (c *serverConn) call(h header) error {
 	if in || out {
 		stream = newStream(ctx, c.w, out, in)
 		stream.server, stream.id = c, h.id
+		if !in {
+			stream.recvErr = io.EOF
+		}
 	}
 	c.calls[h.id] = running{cancel, stream}
 	c.work.Add(1)

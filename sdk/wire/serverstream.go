@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// call finds the call that a frame is about; it has no cancel when it has ended.
+// find finds the call that a frame is about; it has no cancel when it has ended.
 func (c *serverConn) find(h header) (running, error) {
 	if h.id == 0 || h.id > c.seen {
 		return running{}, fmt.Errorf("read frame: %v for call %d, which was not made", h.kind, h.id)

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 )
 
@@ -107,7 +106,7 @@ func (s *Stream) put(kind frameType, item []byte) error {
 	}
 	s.mu.Unlock()
 	s.w.add(header{kind: kind, id: s.id}, nil, item, false)
-	s.w.unlock(true)
+	s.w.unlock(false)
 	return nil
 }
 
@@ -139,10 +138,6 @@ func (s *Stream) Recv() ([]byte, error) {
 		s.contextEnded()
 	}
 	s.mu.Lock()
-	if s.server != nil && !s.receives && !s.over {
-		s.mu.Unlock()
-		return nil, io.EOF
-	}
 	for s.items.empty() && s.recvErr == nil {
 		s.wait(&s.arrived)
 	}

@@ -122,7 +122,7 @@ func cellAppendTooFew(b []byte, v *TooFew) []byte {
 func cellInImport(f *cellwire.Fields, item *Item) {
 	if f.ID == 1 {
 		end1 := f.Enter()
-		cellReadItem(f, &(*item))
+		cellReadItem(f, item)
 		f.Leave(end1, "")
 	}
 }

@@ -109,7 +109,7 @@ func cellInImport(b []byte, item Item) []byte {
 func cellOutList(f *cellwire.Fields, item *Item) {
 	if f.ID == 1 {
 		end1 := f.Enter()
-		cellReadItem(f, &(*item))
+		cellReadItem(f, item)
 		f.Leave(end1, "")
 	}
 }

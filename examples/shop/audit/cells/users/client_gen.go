@@ -104,7 +104,7 @@ func (e *WrongPassword) Error() string { return e.cellText }
 func cellOutRegistered(f *cellwire.Fields, item *User) {
 	if f.ID == 1 {
 		end1 := f.Enter()
-		cellReadUser(f, &(*item))
+		cellReadUser(f, item)
 		f.Leave(end1, "")
 	}
 }
