@@ -70,6 +70,11 @@ func (s *Server) Start(ctx context.Context, name string, report func(api.Step)) 
 	if err := s.Store.Update(func(m map[string]store.Root) {
 		r := m[root]
 		r.Stopped = slices.DeleteFunc(r.Stopped, in)
+		for retired := range r.Retired {
+			if in(retired) {
+				delete(r.Retired, retired)
+			}
+		}
 		m[root] = r
 	}); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/cell-network/cell/celld/reconcile"
 	"github.com/cell-network/cell/celld/store"
@@ -35,13 +36,16 @@ type Server struct {
 	Notify    string // the manager's notification socket, where ProtectHome hides it: below /run/user
 	Log       *slog.Logger
 
+	known trees // as they were read last
+
 	mu       sync.Mutex
 	trees    map[string]*sync.Mutex
 	limits   map[string]string // last limits set, by instance
 	health   map[string]health // by instance
 	watchers map[*watcher]struct{}
-	last     map[string]string // what happened last, by instance
-	turns    map[string]int    // how often a cell was connected to, which chooses among replicas
+	last     map[string]string               // what happened last, by instance
+	callers  map[string]map[string]time.Time // of cells, by name: when they were connected last
+	turns    map[string]int                  // how often a cell was connected to, which chooses among replicas
 }
 
 // Error is an answer for a caller: a D-Bus error name and a text.
@@ -114,6 +118,7 @@ func (s *Server) load(dir string, uid int) (*forest, error) {
 	if len(errs) > 0 {
 		return nil, failure(api.ErrInvalid, "%v", errs)
 	}
+	s.changed(tree.Root.Name)
 	for name, n := range s.Store.Roots()[tree.Root.Name].Replicas {
 		if errs := tree.Replicate(name, n); len(errs) > 0 {
 			return nil, failure(api.ErrInvalid, "%v", errs)

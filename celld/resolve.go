@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cell-network/cell/celld/reconcile"
 	"github.com/cell-network/cell/celld/store"
@@ -21,42 +22,52 @@ import (
 // cell that such a line names or that is below the caller. Nothing else is reached. hash is the wire hash that the caller was
 // built with: where an older major version is kept beside the cell for its callers, they get that one.
 func (s *Server) Resolve(caller, target, hash string) (string, error) {
+	now := time.Now()
+	name, err := s.resolve(caller, target, hash, now.Add(-recent))
+	if err != nil { // what was read may be older than a line that was just written
+		name, err = s.resolve(caller, target, hash, now)
+	}
+	return name, err
+}
+
+func (s *Server) resolve(caller, target, hash string, since time.Time) (string, error) {
 	self := unit.Base(caller)
-	_, r, err := s.rootOf(self)
+	root, r, err := s.rootOf(self)
 	if err != nil {
 		return "", err
 	}
-	tree, errs := s.loadTree(r.Dir, r.Owner)
-	if len(errs) > 0 {
-		return "", failure(api.ErrInvalid, "%v", errs)
+	tree, err := s.tree(root, r, since)
+	if err != nil {
+		return "", err
 	}
 	n := tree.Find(self)
 	if n == nil {
 		return "", failure(api.ErrNotFound, "%s is no longer in the tree of %s", self, r.Dir)
 	}
 	for _, need := range n.Manifest.Needs {
-		name, err := s.needed(tree, n, need, r.Owner)
+		name, err := s.needed(tree, n, need, r.Owner, since)
 		if need.Name != target && (err != nil || name != target) {
 			continue
 		}
 		if err != nil {
 			return "", err
 		}
-		return s.kept(name, hash), nil
+		return s.kept(name, hash, since), nil
 	}
 	for _, c := range n.Children {
 		if c.Name == target || c.Name == self+"."+target {
-			return s.kept(c.Name, hash), nil
+			return s.kept(c.Name, hash, since), nil
 		}
 	}
 	if strings.HasPrefix(target, self+".") && tree.Find(target) != nil {
-		return s.kept(target, hash), nil
+		return s.kept(target, hash, since), nil
 	}
 	return "", failure(api.ErrDenied, "%s does not name %q in [needs] or [cells] of %s", self, target, filepath.Join(n.Manifest.Dir, manifest.File))
 }
 
-// needed is the name of the cell that a line of [needs] means: in the caller's own tree, or in another one of its owner.
-func (s *Server) needed(tree *manifest.Tree, n *manifest.Node, need manifest.Need, owner int) (name string, err error) {
+// needed is the name of the cell that a line of [needs] means: in the caller's own tree or in another one of its
+// owner. What root runs may reach what others run.
+func (s *Server) needed(tree *manifest.Tree, n *manifest.Node, need manifest.Need, owner int, since time.Time) (name string, err error) {
 	var dir string
 	if aerr := s.as(owner, func() { dir, err = filepath.EvalSymlinks(filepath.Join(n.Manifest.Dir, need.Path)) }); aerr != nil {
 		return "", aerr
@@ -69,34 +80,43 @@ func (s *Server) needed(tree *manifest.Tree, n *manifest.Node, need manifest.Nee
 			return other.Name, nil
 		}
 	}
-	for _, r := range s.Store.Roots() {
+	foreign, broken := false, error(nil)
+	for root, r := range s.Store.Roots() {
 		if dir != r.Dir && !strings.HasPrefix(dir, r.Dir+string(filepath.Separator)) {
 			continue
 		}
-		if s.System && r.Owner != owner {
-			return "", failure(api.ErrDenied, "need %s of %s: %s belongs to another user", need.Name, n.Name, dir)
-		}
-		other, errs := s.loadTree(r.Dir, r.Owner)
-		if len(errs) > 0 {
-			return "", failure(api.ErrInvalid, "%v", errs)
+		other, err := s.tree(root, r, since)
+		if err != nil {
+			broken = err
+			continue // the cell may be another tree's, further in
 		}
 		for _, o := range other.Nodes {
-			if o.Manifest.Dir == dir {
+			switch {
+			case o.Manifest.Dir != dir:
+			case s.System && r.Owner != owner && owner != 0:
+				foreign = true
+			default:
 				return o.Name, nil
 			}
 		}
+	}
+	switch {
+	case foreign:
+		return "", failure(api.ErrDenied, "need %s of %s: %s belongs to another user", need.Name, n.Name, dir)
+	case broken != nil:
+		return "", broken
 	}
 	return "", failure(api.ErrNotReady, "need %s of %s: the cell in %s was not started: cell mitosis %s", need.Name, n.Name, dir, dir)
 }
 
 // kept is the cell that serves callers built against hash: name itself, or an older major version NAME-vN beside it.
-func (s *Server) kept(name, hash string) string {
-	_, r, err := s.rootOf(name)
+func (s *Server) kept(name, hash string, since time.Time) string {
+	root, r, err := s.rootOf(name)
 	if err != nil || hash == "" {
 		return name
 	}
-	tree, errs := s.loadTree(r.Dir, r.Owner)
-	if len(errs) > 0 || tree.Find(name) == nil || s.serves(tree.Find(name), r.Owner, hash) {
+	tree, err := s.tree(root, r, since)
+	if err != nil || tree.Find(name) == nil || s.serves(tree.Find(name), r.Owner, hash) {
 		return name
 	}
 	for _, n := range tree.Nodes {
@@ -108,7 +128,7 @@ func (s *Server) kept(name, hash string) string {
 		if !strings.HasPrefix(root, name+"-v") || r2.Owner != r.Owner {
 			continue
 		}
-		if other, errs := s.loadTree(r2.Dir, r2.Owner); len(errs) == 0 && s.serves(other.Root, r2.Owner, hash) {
+		if other, err := s.tree(root, r2, since); err == nil && s.serves(other.Root, r2.Owner, hash) {
 			return root
 		}
 	}
@@ -213,8 +233,8 @@ func (s *Server) MayReach(uid int, name string) error {
 // ConnectAny connects to one of a cell's instances, in turn, and returns its name. It wakes a cell that sleeps.
 func (s *Server) ConnectAny(ctx context.Context, name string) (*os.File, string, error) {
 	instances := []string{name}
-	if _, r, err := s.rootOf(name); err == nil {
-		if tree, errs := s.loadTree(r.Dir, r.Owner); len(errs) == 0 {
+	if root, r, err := s.rootOf(name); err == nil {
+		if tree, err := s.tree(root, r, time.Now().Add(-recent)); err == nil {
 			if n := tree.Find(name); n != nil {
 				instances = unit.Instances(n)
 			}

@@ -126,7 +126,12 @@ func (s *Server) List(ctx context.Context, name string) ([]api.Cell, error) {
 				if want(inst) {
 					listed[inst] = true
 					c := describe(inst, n.Manifest.Dir, states[inst], s.healthOf(inst))
-					c.Version = n.Manifest.Version
+					c.Version, c.Callers = n.Manifest.Version, s.callersOf(n.Name)
+					if at, ok := r.Retired[n.Name]; ok && c.State == "stopped" {
+						c.Note = "retired " + time.Unix(at, 0).Format(time.DateOnly) + ": nobody called it"
+					} else if keepsOld(tree, n) && c.Note == "" && len(c.Callers) > 0 {
+						c.Note = "for callers of its version: " + strings.Join(c.Callers, ", ")
+					}
 					out = append(out, c)
 				}
 			}
@@ -147,6 +152,12 @@ func (s *Server) List(ctx context.Context, name string) ([]api.Cell, error) {
 	}
 	slices.SortFunc(out, func(a, b api.Cell) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// keepsOld tells whether a cell is an older major version that is kept beside another one for its callers.
+func keepsOld(tree *manifest.Tree, n *manifest.Node) bool {
+	i := strings.LastIndex(n.Name, "-v")
+	return i > 0 && tree.Find(n.Name[:i]) != nil
 }
 
 func unreadable(dir string, errs manifest.Errors) string {

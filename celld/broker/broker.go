@@ -95,7 +95,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 		who, err := s.identify(c)
 		if err != nil || !s.enter(who.uid) {
 			if err != nil {
-				s.Cells.Log.Warn("who asks cannot be told", "error", err)
+				s.Cells.Log.Debug("who asks cannot be told", "error", err) // as often as somebody likes
 			}
 			c.Close()
 			continue
@@ -139,6 +139,8 @@ func (s *Server) serve(ctx context.Context, c *net.UnixConn, who caller) {
 		}
 		r, err := broker.ParseRequest(data[:n])
 		if err != nil {
+			bad := broker.Answer{Code: broker.Invalid, Message: err.Error()}
+			_, _ = c.Write(bad.Append(nil))
 			return
 		}
 		_ = c.SetDeadline(time.Time{})
@@ -198,6 +200,7 @@ func (s *Server) connect(ctx context.Context, who caller, r broker.Request) (bro
 	if err != nil {
 		return failed(err), nil
 	}
+	s.Cells.Called(instance, who.String())
 	return broker.Answer{Instance: instance}, f
 }
 
@@ -205,6 +208,10 @@ func (s *Server) connect(ctx context.Context, who caller, r broker.Request) (bro
 func (s *Server) managed(who caller, target string) (string, error) {
 	if who.cell != "" {
 		return s.Cells.Below(who.cell, target)
+	}
+	if s.Cells.System && who.uid != 0 {
+		// Whether a user may run cells is polkit's to say, which is asked on D-Bus.
+		return "", &celld.Error{Name: api.ErrDenied, Text: "only root and cells themselves manage cells here: use the command cell"}
 	}
 	return target, s.Cells.MayReach(who.uid, target)
 }

@@ -17,8 +17,15 @@ type caller struct {
 	uid  int
 }
 
-// identify asks the kernel who connected. A process that the manager put into a cell's control group is that cell; who is in
-// no such group, or in one that another manager made, counts by its user.
+// String names the caller: its cell, or its user.
+func (c caller) String() string {
+	if c.cell != "" {
+		return unit.Base(c.cell)
+	}
+	return fmt.Sprintf("user %d", c.uid)
+}
+
+// identify asks the kernel who connected.
 func (s *Server) identify(c *net.UnixConn) (caller, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -26,31 +33,57 @@ func (s *Server) identify(c *net.UnixConn) (caller, error) {
 	}
 	var cred *unix.Ucred
 	var cerr error
-	if err := raw.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+	pidfd := -1
+	if err := raw.Control(func(fd uintptr) {
+		if cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); cerr == nil && cred.Pid != 0 {
+			pidfd, cerr = peer(int(fd), int(cred.Pid))
+		}
+	}); err != nil {
 		return caller{}, err
 	}
 	if cerr != nil {
 		return caller{}, fmt.Errorf("ask who connected: %w", cerr)
 	}
-	who := caller{uid: int(cred.Uid)}
 	if cred.Pid == 0 { // it is outside of the manager's namespace of processes, where no cell is
-		return who, nil
-	}
-	// The id could be another process's by now: a descriptor that was opened before the look, and still shows the process
-	// alive after it, says that it was the same all the time.
-	pidfd, err := unix.PidfdOpen(int(cred.Pid), 0)
-	if err != nil {
-		return caller{}, fmt.Errorf("who connected is gone: %w", err)
+		return caller{uid: int(cred.Uid)}, nil
 	}
 	defer unix.Close(pidfd)
 	group, err := groupOf(int(cred.Pid))
 	if err != nil {
 		return caller{}, err
 	}
-	if err := unix.PidfdSendSignal(pidfd, 0, nil, 0); err == unix.ESRCH {
-		return caller{}, fmt.Errorf("who connected is gone: %w", err)
+	// The id could be another process's by now. One that still runs after the look had it all the time.
+	p := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	if n, err := unix.Poll(p, 0); err != nil || n != 0 {
+		return caller{}, fmt.Errorf("who connected is gone: process %d", cred.Pid)
 	}
-	who.cell = cellOf(group, s.root)
+	return s.callerOf(group, int(cred.Uid))
+}
+
+// peer opens the process that connected. A kernel before 6.5 does not keep it: there a process could connect, leave the socket
+// to a child and end, and its id be given to a cell's before this looks.
+func peer(socket, pid int) (int, error) {
+	fd, err := unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
+	if err == unix.ENOPROTOOPT {
+		return unix.PidfdOpen(pid, 0)
+	}
+	return fd, err
+}
+
+// callerOf is who runs in a control group. A process that the manager put into a cell's group is that cell; who is in no cell's
+// counts by its user. What is in a slice of cells and is none of this manager's is refused: it may do less than its user.
+func (s *Server) callerOf(group string, uid int) (caller, error) {
+	who := caller{cell: cellOf(group, s.root), uid: uid}
+	if who.cell == "" {
+		if strings.Contains(group+"/", "/cell.slice/") {
+			return caller{}, fmt.Errorf("%q is no cell of this manager", group)
+		}
+		return who, nil
+	}
+	// The machine's cells run as their owners and cannot become anybody else.
+	if owner, err := s.Cells.OwnerOfCell(who.cell); err == nil && s.Cells.System && owner != uid {
+		return caller{}, fmt.Errorf("user %d is not the owner of %s", uid, who.cell)
+	}
 	return who, nil
 }
 
@@ -105,7 +138,7 @@ func cellOf(group, root string) string {
 	for part := range strings.SplitSeq(rest, "/") {
 		if strings.HasSuffix(part, ".service") {
 			name, ok := unit.NameOf(part)
-			if !ok {
+			if !ok || part != unit.ServiceUnit(name) && part != unit.ProgramUnit(name) { // a door is not the cell
 				return ""
 			}
 			return name

@@ -181,7 +181,7 @@ func (m *manager) List(name string) ([]map[string]dbus.Variant, *dbus.Error) {
 		out[i] = map[string]dbus.Variant{
 			"name": v(c.Name), "state": v(c.State), "note": v(c.Note), "version": v(c.Version), "dir": v(c.Dir),
 			"unit": v(c.Unit), "pid": v(c.PID), "memory": v(c.Memory), "memory_max": v(c.MemoryMax),
-			"tasks": v(c.Tasks), "tasks_max": v(c.TasksMax), "since": v(c.Since),
+			"tasks": v(c.Tasks), "tasks_max": v(c.TasksMax), "since": v(c.Since), "callers": v(append([]string{}, c.Callers...)),
 		}
 	}
 	return out, nil

@@ -21,6 +21,10 @@ type Root struct {
 	Stopped []string `json:"stopped,omitempty"` // cells that were stopped by hand
 
 	Replicas map[string]int `json:"replicas,omitempty"` // by name of the cell, where it is not what its manifest says
+
+	// Of cells that retire when they are not called: the time of the last call, in seconds since 1970, and of retirement.
+	Called  map[string]int64 `json:"called,omitempty"`
+	Retired map[string]int64 `json:"retired,omitempty"`
 }
 
 // Store is a file of roots by name. It is safe for concurrent use.
@@ -53,6 +57,7 @@ func (s *Store) Roots() map[string]Root {
 	out := make(map[string]Root, len(s.roots))
 	for k, r := range s.roots {
 		r.Stopped, r.Replicas = slices.Clone(r.Stopped), maps.Clone(r.Replicas)
+		r.Called, r.Retired = maps.Clone(r.Called), maps.Clone(r.Retired)
 		out[k] = r
 	}
 	return out

@@ -108,7 +108,7 @@ func compatible(tree *manifest.Tree, n *manifest.Node, g *genome.Genome) error {
 	}
 	var found []*broken
 	for _, h := range all {
-		if h.genome.WireHash() == g.WireHash() || mayBreak(h.genome.Version, g.Version) {
+		if h.genome.FullHash() == g.FullHash() || mayBreak(h.genome.Version, g.Version) {
 			continue
 		}
 		for _, c := range genome.Compare(h.genome, g) {

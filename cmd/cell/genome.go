@@ -40,11 +40,11 @@ version.`,
 			case asJSON:
 				data, err = g.Marshal()
 			case proto:
-				data = g.Proto()
+				data = genome.Proto(g)
 			case openAPI:
-				data = g.OpenAPI()
+				data = genome.OpenAPI(g)
 			default:
-				data = []byte(g.Text())
+				data = []byte(genome.Text(g))
 			}
 			if err == nil {
 				_, err = c.OutOrStdout().Write(data)

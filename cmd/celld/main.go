@@ -56,7 +56,8 @@ func run() error {
 	default:
 		return fmt.Errorf("CELL_MANAGER=%s: not system, user or embedded", kind)
 	}
-	if err := os.MkdirAll(socketDir, 0o755); err != nil {
+	// With the broker's directory, which has to be there for the first cell's sandbox.
+	if err := os.MkdirAll(filepath.Join(socketDir, broker.Dir), 0o755); err != nil {
 		return err
 	}
 	state := os.Getenv("CELL_STATE_DIR")
@@ -103,11 +104,12 @@ func run() error {
 	sd.OnUnknown = func(property string) {
 		s.Log.Warn("this systemd does not know a property; cells run without it", "property", property, "systemd", sd.Version())
 	}
-	hub, err := broker.Listen(filepath.Join(socketDir, broker.Dir), s.System)
-	if err != nil {
+	if err := bus.Serve(ctx, front, s, version); err != nil {
 		return err
 	}
-	if err := bus.Serve(ctx, front, s, version); err != nil {
+	// After the name is taken: a second celld must not replace the first one's socket.
+	hub, err := broker.Listen(filepath.Join(socketDir, broker.Dir), s.System)
+	if err != nil {
 		return err
 	}
 	failed := make(chan error, 2)
@@ -117,6 +119,7 @@ func run() error {
 		return fmt.Errorf("notify readiness: %w", err)
 	}
 	go s.Restore(ctx)
+	go s.Retire(ctx)
 	go func() { failed <- s.Watch(ctx) }()
 	return <-failed
 }

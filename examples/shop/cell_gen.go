@@ -105,7 +105,7 @@ func (cell *Shop) CellBuild() *cellsdk.Genome {
 							end2 := f.Enter()
 							cellReadLine(f, &e1)
 							f.Leave(end2, "lines")
-							p2 = cellwire.Push(p2, e1)
+							p2 = cellwire.Push(f, p2, e1)
 						case 3:
 							end3 := f.Enter()
 							cellReadPayment(f, &p3)
@@ -197,7 +197,7 @@ func cellReadInvoice(f *cellwire.Fields, v *cellpkg1.Invoice) {
 		case 1:
 			var e1 string
 			e1 = cellwire.GetString[string](f, "Address")
-			v.Address = cellwire.Push(v.Address, e1)
+			v.Address = cellwire.Push(f, v.Address, e1)
 		}
 	}
 }
@@ -217,23 +217,23 @@ func cellReadPayment(f *cellwire.Fields, v *cellpkg1.Payment) {
 	for f.Next() {
 		switch f.ID {
 		case 1:
-			var e cellpkg1.Card
+			e := cellwire.New[cellpkg1.Card](f)
 			end := f.Enter()
-			cellReadCard(f, &e)
+			cellReadCard(f, e)
 			f.Leave(end, "Card")
-			*v = e
+			*v = *e
 		case 2:
-			var e cellpkg1.Invoice
+			e := cellwire.New[cellpkg1.Invoice](f)
 			end := f.Enter()
-			cellReadInvoice(f, &e)
+			cellReadInvoice(f, e)
 			f.Leave(end, "Invoice")
-			*v = e
+			*v = *e
 		case 3:
-			var e cellpkg1.Voucher
+			e := cellwire.New[cellpkg1.Voucher](f)
 			end := f.Enter()
-			cellReadVoucher(f, &e)
+			cellReadVoucher(f, e)
 			f.Leave(end, "Voucher")
-			*v = e
+			*v = *e
 		}
 	}
 }

@@ -54,6 +54,8 @@ type Cell struct {
 	Tasks     uint64 `json:"tasks,omitempty"`
 	TasksMax  uint64 `json:"tasks_max,omitempty"`
 	Since     uint64 `json:"since,omitempty"`
+
+	Callers []string `json:"callers,omitempty"` // who was connected to it since celld runs
 }
 
 // call calls a method and, when celld ended before it answered, calls it again: D-Bus activation starts the next celld,
@@ -92,7 +94,9 @@ func (m Manager) List(ctx context.Context, name string) ([]Cell, error) {
 		cells[i] = Cell{
 			str("name"), str("state"), str("note"), str("version"), str("dir"), str("unit"),
 			num("pid"), num("memory"), num("memory_max"), num("tasks"), num("tasks_max"), num("since"),
+			nil,
 		}
+		cells[i].Callers, _ = r["callers"].Value().([]string)
 	}
 	return cells, nil
 }

@@ -48,7 +48,8 @@ func (m Manager) Forget(ctx context.Context, name string) (err error) {
 }
 
 // list describes cells: the one named and its subtree, or all when name is empty. Keys: name, state, note,
-// version, dir, unit (s); pid, memory, memory_max, tasks, tasks_max, since (t; since in microseconds UTC).
+// version, dir, unit (s); pid, memory, memory_max, tasks, tasks_max, since (t; since in microseconds UTC);
+// callers (as; who was connected to it since celld runs).
 func (m Manager) list(ctx context.Context, name string) (cells []map[string]dbus.Variant, err error) {
 	err = m.call(ctx, "List", name).Store(&cells)
 	return cells, err

@@ -60,7 +60,7 @@ func Paths() []string {
 // Connect asks celld for a connection to the cell that the caller's cell.toml calls target; a program that is no cell names
 // cells in full. hash is the wire hash of the genome that the caller was built with. Connect returns the name of the instance
 // too. While celld is away, as when it is replaced, it is asked again until ctx ends, for ten seconds when ctx has no
-// deadline. The error is an *Error when celld refused.
+// deadline. The error is an *Error when celld refused, or when asking again would not help.
 func Connect(ctx context.Context, target, hash string) (*net.UnixConn, string, error) {
 	var conn *net.UnixConn
 	var instance string
@@ -123,12 +123,16 @@ func ask(ctx context.Context, r *Request, use func(*net.UnixConn, Answer, []int)
 		defer cancel()
 	}
 	r.Sequence = 1
+	packet := r.Append(nil)
+	if len(packet) > MaxPacket {
+		return &Error{Invalid, r.Target[:min(len(r.Target), 64)], fmt.Sprintf("the request has %d bytes, allowed are %d", len(packet), MaxPacket)}
+	}
 	for pause := firstPause; ; pause = min(2*pause, mostPause) {
-		c, err := dial(waits)
+		c, err := dial(waits, r.Target)
 		if err == nil {
 			var a Answer
 			var fds []int
-			if a, fds, err = exchange(waits, c, r); err == nil {
+			if a, fds, err = exchange(ctx, c, r, packet); err == nil { // celld itself answers within a minute
 				err = use(c, a, fds)
 				c.Close()
 				return err
@@ -150,8 +154,9 @@ func ask(ctx context.Context, r *Request, use func(*net.UnixConn, Answer, []int)
 }
 
 // dial connects to the first celld that listens.
-func dial(ctx context.Context) (*net.UnixConn, error) {
+func dial(ctx context.Context, target string) (*net.UnixConn, error) {
 	var all []error
+	mayCome := false // a celld that is not there now
 	for _, path := range Paths() {
 		var d net.Dialer
 		c, err := d.DialContext(ctx, "unixpacket", path)
@@ -159,15 +164,20 @@ func dial(ctx context.Context) (*net.UnixConn, error) {
 			return c.(*net.UnixConn), nil
 		}
 		all = append(all, err)
+		mayCome = mayCome || ctx.Err() != nil || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EAGAIN)
 	}
-	return nil, errors.Join(all...)
+	err := errors.Join(all...)
+	if !mayCome {
+		err = &Error{Failed, target, err.Error()}
+	}
+	return nil, err
 }
 
 // exchange sends a request and takes the answer with the descriptors that come along.
-func exchange(ctx context.Context, c *net.UnixConn, r *Request) (Answer, []int, error) {
+func exchange(ctx context.Context, c *net.UnixConn, r *Request, packet []byte) (Answer, []int, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if _, err := c.Write(r.Append(nil)); err != nil {
+	if _, err := c.Write(packet); err != nil {
 		return Answer{}, nil, err
 	}
 	data := make([]byte, MaxPacket)
@@ -183,8 +193,9 @@ func exchange(ctx context.Context, c *net.UnixConn, r *Request) (Answer, []int, 
 	a, err := ParseAnswer(data[:n])
 	switch {
 	case err != nil:
+		err = &Error{Failed, r.Target, err.Error()}
 	case a.Sequence != r.Sequence:
-		err = fmt.Errorf("celld answered another question")
+		err = &Error{Failed, r.Target, "celld answered another question"}
 	case a.Code != OK:
 		err = &Error{a.Code, r.Target, a.Message}
 	}

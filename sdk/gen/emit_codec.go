@@ -125,11 +125,11 @@ func (e *emitter) readSum(t *genome.Type) {
 	e.p("for f.Next() {\nswitch f.ID {")
 	for _, f := range t.Sum.Fields {
 		e.needRead(f.Name)
-		value := "e"
+		value := "*e"
 		if f.Type.Kind == genome.Optional {
-			value = "&e"
+			value = "e"
 		}
-		e.p("case %d:\nvar e %s\nend := f.Enter()\ncellRead%s(f, &e)\nf.Leave(end, %q)\n*v = %s",
+		e.p("case %d:\ne := cellwire.New[%s](f)\nend := f.Enter()\ncellRead%s(f, e)\nf.Leave(end, %q)\n*v = %s",
 			f.ID, e.named(f.Name), f.Name, f.Name, value)
 	}
 	if e.unknown != nil {
@@ -241,8 +241,7 @@ func address(target string) string {
 func (e *emitter) readBase(r, base genome.Ref, target, name string) {
 	switch base.Kind {
 	case genome.Optional:
-		v := e.v("e")
-		e.p("if !cellwire.Set(%s) {\nvar %s %s\n%s = &%s\n}", target, v, e.goType(*base.Elem), target, v)
+		e.p("if !cellwire.Set(%s) {\n%s = cellwire.New[%s](f)\n}", target, target, e.goType(*base.Elem))
 		e.readElement(*base.Elem, "(*"+target+")", name)
 	case genome.List:
 		if elem, _ := e.g.Resolve(*base.Elem); elem.Kind.Packed() {
@@ -252,7 +251,7 @@ func (e *emitter) readBase(r, base genome.Ref, target, name string) {
 		v := e.v("e")
 		e.p("var %s %s", v, e.goType(*base.Elem))
 		e.readElement(*base.Elem, v, name)
-		e.p("%s = cellwire.Push(%s, %s)", target, target, v)
+		e.p("%s = cellwire.Push(f, %s, %s)", target, target, v)
 	case genome.Array:
 		if base.ByteArray() {
 			e.p("cellwire.GetArray(f, %s, %s[:])", name, target)
@@ -270,7 +269,7 @@ func (e *emitter) readBase(r, base genome.Ref, target, name string) {
 		e.read(base.KeyRef(), k, `"key"`)
 		e.p("case 2:")
 		e.readElement(*base.Elem, v, `"value"`)
-		e.p("}\n}\nf.Leave(%s, %s)\ncellwire.Put(&%s, %s, %s)", end, name, target, k, v)
+		e.p("}\n}\nf.Leave(%s, %s)\ncellwire.Put(f, &%s, %s, %s)", end, name, target, k, v)
 	case genome.Time, genome.JSON:
 		e.p("%s = cellwire.Get%s(f, %s)", target, map[genome.Kind]string{genome.Time: "Time", genome.JSON: "JSON"}[base.Kind], name)
 	default:

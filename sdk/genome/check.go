@@ -213,7 +213,12 @@ func (c *checker) typ(t *Type) error {
 	if len(t.Values) > maxFields {
 		return fmt.Errorf("type %s: more than %d constants", t.Name, maxFields)
 	}
+	seen := map[string]bool{}
 	for _, v := range t.Values {
+		if seen[v.Name] {
+			return fmt.Errorf("type %s: the constant %s is there twice", t.Name, v.Name)
+		}
+		seen[v.Name] = true
 		if len(v.Name) > maxName || !exported(v.Name) || len(v.Value) > maxDoc || !isConstant(t.Base.Kind, v.Value) {
 			return fmt.Errorf("type %s: the constant %.80q is not allowed", t.Name, v.Name)
 		}

@@ -106,6 +106,9 @@ func (g *Genome) WireHash() string {
 		if m.OneWay {
 			b.WriteString(" oneway")
 		}
+		if m.Topic {
+			b.WriteString(" topic")
+		}
 		if m.In != nil {
 			message("in", m.In)
 		}

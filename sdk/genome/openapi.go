@@ -12,7 +12,7 @@ import (
 // parameters by name, and the answer is an object with the results by name. Values have the form that DecodeResults gives
 // them, so that fields are named as in Go. An operation with streams has x-cell-stream: the schemas of the items that go
 // "in" to the cell and "out" to the caller.
-func (g *Genome) OpenAPI() []byte {
+func OpenAPI(g *Genome) []byte {
 	o := &openAPI{g: g, index: newIndex(g), takes: g.takes()}
 	all := newNames(exactly)
 	o.names = g.typeNames(all)

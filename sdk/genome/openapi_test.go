@@ -14,7 +14,7 @@ import (
 // loadOpenAPI reads what OpenAPI wrote with a parser of the format, which finds what the format forbids.
 func loadOpenAPI(t *testing.T, g *Genome) *openapi3.T {
 	t.Helper()
-	data := g.OpenAPI()
+	data := OpenAPI(g)
 	doc, err := openapi3.NewLoader().LoadFromData(data)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, data)
@@ -47,7 +47,7 @@ func TestOpenAPIIsValid(t *testing.T) {
 // schemaOf compiles the schema at a place of the description.
 func schemaOf(t *testing.T, g *Genome, pointer string) *jsonschema.Schema {
 	t.Helper()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(g.OpenAPI()))
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(OpenAPI(g)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func FuzzExports(f *testing.F) {
 		if err != nil || len(data) > 1<<16 {
 			return
 		}
-		parseText(t, g.Text())
+		parseText(t, Text(g))
 		compileProto(t, g)
 		loadOpenAPI(t, g)
 	})

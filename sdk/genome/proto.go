@@ -12,7 +12,7 @@ const timestamp = "google.protobuf.Timestamp"
 // Proto is the interface as a file of protocol buffers (proto3), with which other languages write and read the messages
 // that cross the wire: field numbers are the ids. A list, map or optional that is no field of a message is the one field of
 // a message of its own, and so are the elements of an array.
-func (g *Genome) Proto() []byte {
+func Proto(g *Genome) []byte {
 	p := &protoFile{g: g, index: newIndex(g), names: newNames(exactly), wrappers: map[string]string{}, bodies: map[string]string{}}
 	p.pkg = protoPackage(g.Cell)
 	p.types = g.typeNames(p.names)

@@ -25,7 +25,7 @@ import (
 // compileProto compiles what Proto wrote.
 func compileProto(t *testing.T, g *Genome) protoreflect.FileDescriptor {
 	t.Helper()
-	source := string(g.Proto())
+	source := string(Proto(g))
 	c := protocompile.Compiler{Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{
 		Accessor: protocompile.SourceAccessorFromMap(map[string]string{"cell.proto": source}),
 	})}
@@ -292,7 +292,7 @@ func TestProtoc(t *testing.T) {
 	}
 	for _, g := range []*Genome{calculator(t), zoo(t), sample(t)} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "cell.proto"), g.Proto(), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "cell.proto"), Proto(g), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		// Some distributions have protoc without what it is usually delivered with.

@@ -9,7 +9,7 @@ import (
 
 // Text is the interface as declarations of Go, formatted by gofmt, for people: the methods as an interface, then the types,
 // then the error types.
-func (g *Genome) Text() string {
+func Text(g *Genome) string {
 	var b strings.Builder
 	types := newNames(exactly)
 	for _, t := range g.Types {

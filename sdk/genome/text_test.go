@@ -135,9 +135,9 @@ func golden(t *testing.T, name, got string) {
 func TestGoldenExports(t *testing.T) {
 	for name, g := range map[string]*Genome{"calculator": calculator(t), "zoo": zoo(t)} {
 		for range 2 { // the second time must be as the first
-			golden(t, name+".go.txt", g.Text())
-			golden(t, name+".proto", string(g.Proto()))
-			golden(t, name+".openapi.json", string(g.OpenAPI()))
+			golden(t, name+".go.txt", Text(g))
+			golden(t, name+".proto", string(Proto(g)))
+			golden(t, name+".openapi.json", string(OpenAPI(g)))
 		}
 	}
 }
@@ -161,7 +161,7 @@ func parseText(t *testing.T, text string) (*token.FileSet, *ast.File) {
 
 func TestTextIsGo(t *testing.T) {
 	for _, g := range []*Genome{calculator(t), zoo(t), sample(t), {Cell: "x", Serves: "X", Format: Format}} {
-		text := g.Text()
+		text := Text(g)
 		fset, f := parseText(t, text)
 		conf := types.Config{Importer: importer.ForCompiler(fset, "source", nil)}
 		pkg, err := conf.Check("p", fset, []*ast.File{f}, nil)

@@ -56,7 +56,7 @@ var keys = []Key{
 	{Section: "life", Name: "stop_within", Type: "duration", Default: `"10s"`, Example: `"30s"`, Doc: "Time to finish running calls after SIGTERM; then it is killed.", set: setDuration(func(m *Manifest) *time.Duration { return &m.Life.StopWithin })},
 	{Section: "life", Name: "restart", Type: "string", Default: `"on-failure"`, Example: `"always"`, Doc: "When systemd starts it again: `on-failure`, `always` or `no`.", set: setOneOf(func(m *Manifest) *string { return &m.Life.Restart }, "on-failure", "always", "no")},
 	{Section: "life", Name: "schedule", Type: "calendar event", Default: "–", Example: `"daily"`, Doc: "When a job runs.", Later: true},
-	{Section: "life", Name: "retire_after", Type: "duration", Default: "–", Example: `"30d"`, Doc: "End the cell after so long without a call.", Later: true},
+	{Section: "life", Name: "retire_after", Type: "duration", Default: `"0s"`, Example: `"30d"`, Doc: "Stop the cell when nobody has called it for so long, as for an old version that is kept for its callers. `cell start` brings it back. `0s`: never. For cells that speak `cell`.", set: setDuration(func(m *Manifest) *time.Duration { return &m.Life.RetireAfter })},
 
 	{Section: "cells", Name: "NAME", Type: "{ path, replicas }", Default: "path: NAME, replicas: 1", Example: `{ path = "gateway", replicas = 3 }`, Doc: "A child: a cell of this one's own subtree, started before it and stopped after it.", set: setChild},
 	{Section: "needs", Name: "NAME", Type: "{ path }", Default: "–", Example: `{ path = "../mathlib" }`, Doc: "A cell that this one calls but does not own; in one tree it starts first.", set: setNeed},

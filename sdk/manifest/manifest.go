@@ -49,7 +49,8 @@ type Life struct {
 	Ready       string // "notify": sd_notify; "started": it runs; "port": it accepts connections on Port
 	ReadyWithin time.Duration
 	StopWithin  time.Duration
-	Restart     string // "on-failure", "always" or "no"
+	Restart     string        // "on-failure", "always" or "no"
+	RetireAfter time.Duration // 0: never ends by itself
 }
 
 // Child is a line of [cells].

@@ -258,6 +258,8 @@ func (d *decoder) defaults() {
 		}
 	}
 	switch {
+	case m.Speaks != "cell" && m.Life.RetireAfter > 0:
+		d.add(m.at("life.retire_after"), "retire_after: only calls of cells that speak cell are counted")
 	case m.Speaks == "cell" && m.Port > 0:
 		d.add(m.at("cell.port"), "port: a cell that speaks \"cell\" takes its socket from systemd").hint(`remove port, or write speaks = "http"`)
 	case m.Speaks == "cell" && m.Life.Ready != "notify":

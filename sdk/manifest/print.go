@@ -53,6 +53,7 @@ func (m *Manifest) String() string {
 	line("life", "ready_within", quote(duration(m.Life.ReadyWithin)))
 	line("life", "stop_within", quote(duration(m.Life.StopWithin)))
 	str("life", "restart", m.Life.Restart)
+	line("life", "retire_after", quote(duration(m.Life.RetireAfter)))
 	for _, c := range m.Cells {
 		line("cells", c.Name, fmt.Sprintf("{ path = %s, replicas = %d }", quote(c.Path), c.Replicas))
 	}

@@ -72,7 +72,7 @@ func (c *Conn) take(id uint64) *pending {
 
 // send queues a frame that is no call.
 func (c *Conn) send(h header, payload []byte) error {
-	if err := c.w.lockNow(); err != nil {
+	if err := c.w.lockNow(headerSize + len(payload)); err != nil {
 		return err
 	}
 	c.w.add(h, nil, payload, true)

@@ -196,6 +196,7 @@ func (c *Conn) end(err error) {
 	close(c.done)
 	c.mu.Unlock()
 	c.nc.Close()
+	c.w.settle()
 	for id, p := range calls {
 		if id <= last && c.w.mayHaveArrived(p.end) {
 			p.settle(nil, &Lost{c.err})

@@ -148,6 +148,12 @@ func End(b []byte, mark int) []byte {
 	return b
 }
 
+// New makes what an optional points to.
+func New[T any](f *Fields) *T {
+	spend[T](f)
+	return new(T)
+}
+
 // Set tells whether p points to something.
 func Set[T any](p *T) bool { return p != nil }
 
@@ -155,10 +161,18 @@ func Set[T any](p *T) bool { return p != nil }
 func Failed(err error) bool { return err != nil }
 
 // Push appends e to s.
-func Push[S ~[]E, E any](s S, e E) S { return append(s, e) }
+func Push[S ~[]E, E any](f *Fields, s S, e E) S {
+	if !spend[E](f) {
+		return s
+	}
+	return append(s, e)
+}
 
 // Put sets m[k] to e; it makes the map when there is none.
-func Put[M ~map[K]E, K comparable, E any](m *M, k K, e E) {
+func Put[M ~map[K]E, K comparable, E any](f *Fields, m *M, k K, e E) {
+	if !spend[K](f) || !spend[E](f) {
+		return
+	}
 	if *m == nil {
 		*m = M{}
 	}

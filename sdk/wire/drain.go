@@ -50,8 +50,8 @@ func (s *Server) Close() {
 	s.init()
 	s.stopAccepting()
 	for _, c := range s.snapshot() {
+		c.nc.Close() // first, so that what the calls answer does not go out
 		c.cancel()
-		c.nc.Close()
 	}
 }
 

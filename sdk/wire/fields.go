@@ -33,11 +33,30 @@ type Fields struct {
 	num      uint64 // the field's value when it is a number
 	from, to int    // the field's value in data when it has a length
 	depth    int
+	budget   int // bytes that may still be allocated for what has no bytes of its own in data
 	err      *FieldError
 }
 
 // NewFields starts reading a message. Nothing that is read refers to data afterwards.
-func NewFields(data []byte) *Fields { return &Fields{data: data, end: len(data)} }
+func NewFields(data []byte) *Fields {
+	return &Fields{data: data, end: len(data), budget: leastBudget + budgetPerByte*len(data)}
+}
+
+// Two bytes can stand for an empty struct of any size: what decoding may allocate is bounded by these. Structs that are mostly
+// not empty stay far below.
+const (
+	leastBudget   = 8 << 20
+	budgetPerByte = 16
+)
+
+// spend takes the size of a T from the budget.
+func spend[T any](f *Fields) bool {
+	var v T
+	if f.budget -= int(unsafe.Sizeof(v)); f.budget < 0 {
+		return f.fail("", "it needs too much memory")
+	}
+	return true
+}
 
 // Err returns the first error, or nil.
 func (f *Fields) Err() *FieldError { return f.err }

@@ -45,11 +45,13 @@ func (w *writer) run() {
 		runtime.Gosched() // the goroutines that are about to add a frame do it now
 		w.mu.Lock()
 		if w.err != nil {
+			w.writing = false
 			w.mu.Unlock()
+			w.changed.Broadcast()
 			return
 		}
 		batch, w.queue = w.queue, again[:0]
-		w.sent = w.added
+		w.sent, w.urgent = w.added, 0
 		size := 0
 		for _, b := range batch {
 			size += len(b.b)
@@ -142,6 +144,15 @@ func (w *writer) stop(err error) {
 func (w *writer) flush() {
 	w.mu.Lock()
 	for w.err == nil && (w.writing || len(w.queue) > 0) {
+		w.changed.Wait()
+	}
+	w.mu.Unlock()
+}
+
+// settle waits for the write under way, which the end of the connection has ended: then it is known what was sent.
+func (w *writer) settle() {
+	w.mu.Lock()
+	for w.writing {
 		w.changed.Wait()
 	}
 	w.mu.Unlock()

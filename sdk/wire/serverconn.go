@@ -151,7 +151,7 @@ func (c *serverConn) ping(h header) error {
 
 // send queues a frame from the reader's goroutine or another that must not wait.
 func (c *serverConn) send(h header, payload []byte) error {
-	if err := c.w.lockNow(); err != nil {
+	if err := c.w.lockNow(headerSize + len(payload)); err != nil {
 		return err
 	}
 	c.w.add(h, nil, payload, true)
@@ -165,7 +165,7 @@ const probe = "going away"
 // goAway sends a GOAWAY. A final one refuses the calls that come from now on; one that is not takes those that were on their
 // way and returns a channel that is closed when all of them have come.
 func (c *serverConn) goAway(g *goAway, final bool) <-chan struct{} {
-	err := c.w.lockNow()
+	err := c.w.lockNow(2*headerSize + maxGoAway)
 	pong := make(chan struct{})
 	c.mu.Lock()
 	if final {

@@ -106,7 +106,7 @@ func (s *Stream) put(kind frameType, item []byte) error {
 	}
 	s.mu.Unlock()
 	s.w.add(header{kind: kind, id: s.id}, nil, item, false)
-	s.w.unlock(false)
+	s.w.unlock(false) // another item may follow at once: together they are cheaper
 	return nil
 }
 
@@ -156,7 +156,7 @@ func (s *Stream) Recv() ([]byte, error) {
 	if s.server != nil {
 		s.server.s.held.Add(-cost)
 	}
-	if grant > 0 && s.w.lockNow() == nil { // otherwise the connection is ending
+	if grant > 0 && s.w.lockNow(headerSize+creditSize) == nil { // otherwise the connection is ending
 		s.w.add(header{kind: typeCredit, id: s.id}, nil, binary.LittleEndian.AppendUint32(nil, uint32(grant)), true)
 		s.w.unlock(true)
 	}

@@ -14,8 +14,8 @@ import (
 const (
 	// softQueue is how many queued bytes make a caller wait before it adds a frame.
 	softQueue = 1 << 20
-	// hardQueue is how many queued bytes above that, of frames whose sender cannot wait, end the connection.
-	hardQueue = 1 << 20
+	// hardQueue is how many bytes, of frames whose sender cannot wait, end the connection when they queue up behind one write.
+	hardQueue = 2 << 20
 
 	copyBelow = 8 << 10  // a shorter payload is copied behind the frame before it, to be written with it
 	chunkSize = 64 << 10 // of the buffers that frames are copied into
@@ -51,6 +51,7 @@ type writer struct {
 	space   chan struct{} // closed when the queue got shorter; nil when nobody waits
 	queue   []buffer
 	pending int // bytes in queue and in the write under way
+	urgent  int // bytes in queue whose sender did not wait
 	writing bool
 	err     error
 
@@ -91,10 +92,12 @@ func (w *writer) lock(ctx context.Context) error {
 	}
 }
 
-// lockNow is lock for who must not wait: it ends the connection when the other side lets too much pile up.
-func (w *writer) lockNow() error {
+// lockNow is lock for who must not wait with a frame of size bytes: it ends the connection when the other side lets too much
+// pile up.
+func (w *writer) lockNow(size int) error {
 	w.mu.Lock()
-	if w.err == nil && w.pending >= softQueue+hardQueue {
+	w.urgent += size
+	if w.err == nil && w.urgent > hardQueue {
 		w.mu.Unlock()
 		w.stop(errSlowPeer)
 		w.fail(errSlowPeer)
@@ -147,7 +150,7 @@ func (w *writer) unlock(alone bool) {
 	}
 	first := w.queue[0]
 	w.queue = w.queue[:0]
-	w.writing, w.sent = true, w.added
+	w.writing, w.sent, w.urgent = true, w.added, 0
 	w.mu.Unlock()
 
 	n, err := w.tryWrite(first.b)

@@ -148,7 +148,7 @@ func cellReadInvoice(f *cellwire.Fields, v *Invoice) {
 		case 1:
 			var e1 string
 			e1 = cellwire.GetString[string](f, "Address")
-			v.Address = cellwire.Push(v.Address, e1)
+			v.Address = cellwire.Push(f, v.Address, e1)
 		}
 	}
 }
@@ -157,23 +157,23 @@ func cellReadPayment(f *cellwire.Fields, v *Payment) {
 	for f.Next() {
 		switch f.ID {
 		case 1:
-			var e Card
+			e := cellwire.New[Card](f)
 			end := f.Enter()
-			cellReadCard(f, &e)
+			cellReadCard(f, e)
 			f.Leave(end, "Card")
-			*v = e
+			*v = *e
 		case 2:
-			var e Voucher
+			e := cellwire.New[Voucher](f)
 			end := f.Enter()
-			cellReadVoucher(f, &e)
+			cellReadVoucher(f, e)
 			f.Leave(end, "Voucher")
-			*v = e
+			*v = *e
 		case 3:
-			var e Invoice
+			e := cellwire.New[Invoice](f)
 			end := f.Enter()
-			cellReadInvoice(f, &e)
+			cellReadInvoice(f, e)
 			f.Leave(end, "Invoice")
-			*v = e
+			*v = *e
 		}
 	}
 }

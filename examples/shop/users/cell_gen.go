@@ -46,7 +46,7 @@ func (cell *Users) CellBuild() *cellsdk.Genome {
 	return &cellsdk.Genome{
 		Name:    "users",
 		Version: "1.0.0",
-		Hash:    "a3b0f8eb73ff8c13ccf4a9cc622f62a4754833db7612063a508254c10d0002f1",
+		Hash:    "e7a15fa06e415aa21cb7ad47a755d00932cda460246a053538d860ebc2c15fac",
 		JSON:    cellGenome,
 		Error:   cellError,
 		Methods: []cellsdk.Method{
@@ -64,8 +64,7 @@ func (cell *Users) CellBuild() *cellsdk.Genome {
 							p2 = cellwire.GetString[string](f, "password")
 						case 3:
 							if !cellwire.Set(p3) {
-								var e1 string
-								p3 = &e1
+								p3 = cellwire.New[string](f)
 							}
 							(*p3) = cellwire.GetString[string](f, "email")
 						}
@@ -77,10 +76,10 @@ func (cell *Users) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
-					var m2 int
-					b, m2 = cellwire.Begin(b, 1)
+					var m1 int
+					b, m1 = cellwire.Begin(b, 1)
 					b = cellAppendUser(b, &r1)
-					b = cellwire.End(b, m2)
+					b = cellwire.End(b, m1)
 					return b, err
 				}},
 			{ID: 2, Name: "Check",

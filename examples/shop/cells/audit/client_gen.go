@@ -91,7 +91,7 @@ func cellResultEntries(data []byte, failed error) (r1 []Entry, err error) {
 			end2 := f.Enter()
 			cellReadEntry(f, &e1)
 			f.Leave(end2, "result")
-			r1 = cellwire.Push(r1, e1)
+			r1 = cellwire.Push(f, r1, e1)
 		}
 	}
 	if !f.OK() {

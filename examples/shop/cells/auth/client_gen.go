@@ -113,8 +113,7 @@ func cellReadUser(f *cellwire.Fields, v *User) {
 			v.Since = cellwire.GetTime(f, "Since")
 		case 3:
 			if !cellwire.Set(v.Email) {
-				var e1 string
-				v.Email = &e1
+				v.Email = cellwire.New[string](f)
 			}
 			(*v.Email) = cellwire.GetString[string](f, "Email")
 		}

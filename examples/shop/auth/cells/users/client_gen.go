@@ -20,7 +20,7 @@ const _ = cellsdk.GeneratedV2
 var Cell = cellsdk.Remote{
 	Need:    "users",
 	Version: "1.0.0",
-	Hash:    "a3b0f8eb73ff8c13ccf4a9cc622f62a4754833db7612063a508254c10d0002f1",
+	Hash:    "e7a15fa06e415aa21cb7ad47a755d00932cda460246a053538d860ebc2c15fac",
 	Error:   cellError,
 }
 
@@ -127,8 +127,7 @@ func cellReadUser(f *cellwire.Fields, v *User) {
 			v.Since = cellwire.GetTime(f, "Since")
 		case 3:
 			if !cellwire.Set(v.Email) {
-				var e1 string
-				v.Email = &e1
+				v.Email = cellwire.New[string](f)
 			}
 			(*v.Email) = cellwire.GetString[string](f, "Email")
 		}

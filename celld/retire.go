@@ -1,0 +1,137 @@
+package celld
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cell-network/cell/celld/store"
+	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/sdk/manifest"
+)
+
+// noteEvery is how often the last call of a cell is written down: retirement needs it over restarts, and not to the second.
+const noteEvery = time.Minute
+
+// Called notes that caller was connected to an instance of a cell.
+func (s *Server) Called(instance, caller string) {
+	name, now := unit.Base(instance), time.Now()
+	s.mu.Lock()
+	if s.callers == nil {
+		s.callers = map[string]map[string]time.Time{}
+	}
+	if s.callers[name] == nil {
+		s.callers[name] = map[string]time.Time{}
+	}
+	s.callers[name][caller] = now
+	s.mu.Unlock()
+	root, r, err := s.rootOf(name)
+	if last, counts := r.Called[name]; err == nil && counts && now.Sub(time.Unix(last, 0)) > noteEvery {
+		s.noteCall(root, name, now)
+	}
+}
+
+func (s *Server) noteCall(root, name string, at time.Time) {
+	err := s.Store.Update(func(all map[string]store.Root) {
+		r, ok := all[root]
+		if !ok {
+			return
+		}
+		if r.Called == nil {
+			r.Called = map[string]int64{}
+		}
+		r.Called[name] = at.Unix()
+		all[root] = r
+	})
+	if err != nil {
+		s.Log.Error("note a call", "cell", name, "error", err)
+	}
+}
+
+// callersOf are who was connected to a cell since this celld runs.
+func (s *Server) callersOf(name string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.callers[name]))
+}
+
+// lastCall is when somebody was connected to a cell last, as far as is known.
+func (s *Server) lastCall(r store.Root, name string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := time.Unix(r.Called[name], 0)
+	for _, at := range s.callers[name] {
+		if at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
+// Retire stops cells that nobody has called for as long as their manifests say, until ctx ends.
+func (s *Server) Retire(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(s.retireOnce(ctx)):
+		}
+	}
+}
+
+// retireOnce looks at all cells and returns when to look again.
+func (s *Server) retireOnce(ctx context.Context) time.Duration {
+	next := 10 * time.Second // a tree that is applied meanwhile may have such a cell
+	for root, r := range s.Store.Roots() {
+		tree, errs := s.loadTree(r.Dir, r.Owner)
+		if len(errs) > 0 {
+			continue
+		}
+		for _, n := range tree.Nodes {
+			limit := n.Manifest.Life.RetireAfter
+			if limit == 0 || slices.ContainsFunc(r.Stopped, func(x string) bool { return below(x)(n.Name) }) {
+				continue
+			}
+			next = min(next, max(limit/4, 250*time.Millisecond))
+			if _, counts := r.Called[n.Name]; !counts || s.inUse(ctx, n) {
+				s.noteCall(root, n.Name, time.Now())
+				continue
+			}
+			if idle := time.Since(s.lastCall(r, n.Name)); idle >= limit {
+				s.retireCell(ctx, root, n.Name, idle)
+			}
+		}
+	}
+	return next
+}
+
+// inUse tells whether somebody is connected to one of a cell's instances: who got a connection long ago may still use it.
+func (s *Server) inUse(ctx context.Context, n *manifest.Node) bool {
+	for _, inst := range unit.Instances(n) {
+		if open, err := connections(s.listensOn(ctx, inst)); err != nil || open > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) retireCell(ctx context.Context, root, name string, idle time.Duration) {
+	s.Log.Info("retired: nobody has called it", "cell", name, "for", idle.Truncate(time.Second).String())
+	if err := s.Stop(ctx, name, false); err != nil {
+		s.Log.Error("retire", "cell", name, "error", err)
+		return
+	}
+	err := s.Store.Update(func(all map[string]store.Root) {
+		r := all[root]
+		if r.Retired == nil {
+			r.Retired = map[string]int64{}
+		}
+		r.Retired[name] = time.Now().Unix()
+		delete(r.Called, name)
+		all[root] = r
+	})
+	if err != nil {
+		s.Log.Error("retire", "cell", name, "error", err)
+	}
+}
