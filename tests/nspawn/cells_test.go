@@ -105,12 +105,19 @@ func (m *machine) status(pid, key string) string {
 // kinds writes a cell that speaks Cell's own protocol, and one that insists on a port.
 func (m *machine) kinds(home string, uid int) {
 	m.t.Helper()
-	program, err := os.ReadFile(filepath.Join(built, "calculator"))
-	if err != nil {
-		m.t.Fatal(err)
+	for name, more := range map[string]string{
+		"calculator": "", "standby/primary": "", "standby/spare": "",
+		"standby": "[cells]\nprimary = {}\nspare = {}\n[needs]\nprimary = { path = \"primary\" }\n",
+	} {
+		base := filepath.Base(name)
+		program, err := os.ReadFile(filepath.Join(built, base))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		m.write(home+"/"+name+"/program", string(program), 0o755)
+		m.write(home+"/"+name+"/cell.toml", fmt.Sprintf("[cell]\nname = %q\nbuild = \"cp program bin/%s\"\nspeaks = \"cell\"\n%s", base, base, more), 0o644)
 	}
-	m.write(home+"/calculator/program", string(program), 0o755)
-	m.write(home+"/calculator/cell.toml", "[cell]\nname = \"calculator\"\nbuild = \"cp program bin/calculator\"\nspeaks = \"cell\"\n", 0o644)
+	m.chown(home+"/standby", uid)
 	m.write(home+"/port/cell.toml", "[cell]\nname = \"port\"\nexec = [\"/usr/bin/python3\", \"-m\", \"http.server\", \"3000\"]\nspeaks = \"http\"\nport = 3000\n", 0o644)
 	m.chown(home+"/calculator", uid)
 	m.chown(home+"/port", uid)
@@ -121,6 +128,14 @@ func (m *machine) useKinds(home string, uid int, own func(...string) []string) {
 	m.t.Helper()
 	m.run(uid, own("cell", "mitosis", home+"/calculator")...)
 	m.has(uid, own("cell", "use", "calculator", "add", "3", "4"), "7\n")
+	// One cell calls another through celld, and starts a third one when that is away.
+	m.run(uid, own("cell", "mitosis", home+"/standby")...)
+	m.has(uid, own("cell", "use", "standby", "answer", "why"), "42, says the primary")
+	m.has(uid, own("cell", "use", "standby", "reach", "port"), "is not below standby")
+	m.run(uid, own("cell", "use", "standby", "pause")...)
+	m.run(uid, own("cell", "stop", "standby.primary")...)
+	m.has(uid, own("cell", "use", "standby", "answer", "why"), "42, says the spare")
+	m.run(uid, own("cell", "apoptosis", "standby")...)
 	m.run(uid, own("cell", "mitosis", home+"/port")...)
 	if got := m.get(uid, home+"/port", "/"); !strings.Contains(got, "Directory listing") {
 		m.t.Errorf("port says %q", got)
@@ -292,10 +307,10 @@ func TestUsers(t *testing.T) {
 	m.useKinds("/home/alice", alice, plain)
 	m.kinds("/srv", 0)
 	m.useKinds("/srv", 0, plain)
-	m.run(0, "rm", "-r", "/srv/calculator", "/srv/port")
+	m.run(0, "rm", "-r", "/srv/calculator", "/srv/port", "/srv/standby")
 	// The sandbox: no home of another, nothing writable but its own.
 	for path, want := range map[string]string{
-		"/home": "alice", "/root": "empty", "/run/cell": "empty", "/write": "written", "/touch": "Read-only file system",
+		"/home": "alice", "/root": "empty", "/run/cell": "broker", "/write": "written", "/touch": "Read-only file system",
 	} {
 		got := m.get(alice, "/home/alice/web", path)
 		if path == "/root" && got == "Permission denied" {
@@ -493,7 +508,7 @@ func (m *machine) userScenario(own func(...string) []string) {
 	}
 	for path, want := range map[string]string{
 		"/home": "alice", "/home/alice": "web", "/write": "written", "/touch": "Read-only file system",
-		fmt.Sprintf("/run/user/%d/cell", alice): "empty",
+		fmt.Sprintf("/run/user/%d/cell", alice): "broker",
 	} {
 		if got := m.get(alice, "/home/alice/web", path); got != want {
 			t.Errorf("alice's cell sees %s: %q, wanted %q", path, got, want)

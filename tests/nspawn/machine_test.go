@@ -31,7 +31,8 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		built = dir
-		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "../../cmd/cell", "../../cmd/celld", "../../examples/calculator")
+		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "../../cmd/cell", "../../cmd/celld", "../../examples/calculator",
+			"../../examples/standby", "../../examples/standby/primary", "../../examples/standby/spare")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "build the programs under test:", err)
