@@ -21,6 +21,7 @@ test: deps build
 
 # Format, linters and tests. deadcode ends with 0 whatever it finds; some of the SDK is for cells and their generated code alone.
 check: deps build
+	@packaging/deps.sh check
 	@out=$$($(TOOL) gofumpt -l . ); test -z "$$out" || { echo "gofumpt would change: $$out"; exit 1; }
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the distribution's packages that building, running and testing need, as root on Debian; otherwise names them.
-# With the word vm also those of the tests in a virtual machine, with bench the rivals that are measured.
+# With the word check also those without which some tests skip, with vm those of the tests in a virtual machine, with bench
+# the rivals that are measured.
 set -eu
 missing= wanted=
 command -v dbus-daemon >/dev/null || missing="$missing dbus"
@@ -13,6 +14,9 @@ command -v systemd-nspawn >/dev/null || wanted="$wanted systemd-container"
 [ -x /usr/lib/polkit-1/polkitd ] || wanted="$wanted polkitd"
 [ -e /usr/share/doc/libpam-systemd ] || wanted="$wanted libpam-systemd"
 case ${1:-} in
+check)
+	command -v chromium >/dev/null || missing="$missing chromium"
+	;;
 vm)
 	command -v qemu-system-x86_64 >/dev/null || missing="$missing qemu-system-x86"
 	command -v debootstrap >/dev/null || missing="$missing debootstrap"

@@ -78,7 +78,7 @@ func checkCalls(t *testing.T, conn *wire.Conn) {
 		t.Errorf("echo: %q, %v", got, err)
 	}
 	for method, want := range map[uint32]wire.Error{
-		mPanic:      {Code: wire.CodeRemote, Message: "panic: broken on purpose"},
+		mPanic:      {Code: wire.CodeRemote, Message: "panic, see the log of probe"},
 		mOverflow:   {Code: wire.CodeApplication, Name: "Overflow", Message: "does not fit", Payload: []byte{7}},
 		mInvalid:    {Code: wire.CodeInvalidRequest, Message: "invalid request: a.b: too long", Payload: []byte("\n\x03a.b\x12\x08too long")},
 		mFail:       {Code: wire.CodeRemote, Message: "internal error, see the log of probe"},

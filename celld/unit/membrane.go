@@ -48,6 +48,9 @@ func membrane(m *manifest.Manifest, at Place) []Property {
 	if m.Port > 0 {
 		readable = append(readable, bind{at.Helper, at.Helper, false, 0})
 	}
+	if p := Program(m, at); filepath.Dir(p) == filepath.Dir(at.Helper) {
+		readable = append(readable, bind{p, p, false, 0})
+	}
 	props := []Property{
 		prop("NoNewPrivileges", true),
 		prop("ProtectSystem", "strict"),

@@ -151,8 +151,8 @@ func environment(m *manifest.Manifest, name string) []string {
 }
 
 // Program is the absolute path of the program that ExecStart names. A program in bin/ is named through run/exec, the
-// link that an upgrade switches; any other is used in place.
-func Program(m *manifest.Manifest) string {
+// link that an upgrade switches; any other is used in place. Programs of Cell itself, such as cell-http, are beside celld.
+func Program(m *manifest.Manifest, at Place) string {
 	p := filepath.Clean(m.Exec[0])
 	switch {
 	case filepath.IsAbs(p):
@@ -162,7 +162,7 @@ func Program(m *manifest.Manifest) string {
 	case strings.Contains(m.Exec[0], "/"):
 		return filepath.Join(m.Dir, p)
 	}
-	for _, dir := range []string{"/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"} {
+	for _, dir := range []string{filepath.Dir(at.Helper), "/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"} {
 		if st, err := os.Stat(filepath.Join(dir, p)); err == nil && !st.IsDir() {
 			return filepath.Join(dir, p)
 		}
@@ -190,7 +190,7 @@ func service(m *manifest.Manifest, name, slice string, at Place) []Property {
 	if m.Life.Ready == "notify" {
 		typ = "notify"
 	}
-	program := Program(m)
+	program := Program(m, at)
 	command, access := execCommand{program, append([]string{program}, m.Exec[1:]...), false}, "main"
 	inside := m.Port > 0 && at.User // the proxy is inside of the unit: see celld serve-port
 	if inside {

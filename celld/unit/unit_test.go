@@ -3,6 +3,7 @@ package unit
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -134,14 +135,30 @@ func TestProxyAndDoor(t *testing.T) {
 	}
 }
 
-// A program in bin/ runs by the link that an upgrade switches, any other in place.
+// A program in bin/ runs by the link that an upgrade switches, any other in place; Cell's own are beside celld, where the
+// cell is shown them alone.
 func TestProgram(t *testing.T) {
+	at := Place{Helper: filepath.Join(t.TempDir(), "celld")}
+	door := filepath.Join(filepath.Dir(at.Helper), "cell-http")
+	if err := os.WriteFile(door, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for exec, want := range map[string]string{
 		`["bin/web"]`: "/shop/web/run/exec/web", `["./bin/../bin/web"]`: "/shop/web/run/exec/web", `["tools/web"]`: "/shop/web/tools/web",
-		`["/opt/web"]`: "/opt/web", `["sh"]`: "/usr/bin/sh",
+		`["/opt/web"]`: "/opt/web", `["sh"]`: "/usr/bin/sh", `["cell-http"]`: door,
 	} {
-		if got := Program(one(t, "[cell]\nexec = "+exec).Manifest); got != want {
+		m := one(t, "[cell]\nexec = "+exec).Manifest
+		if got := Program(m, at); got != want {
 			t.Errorf("%s runs %s, want %s", exec, got, want)
+		}
+		shown := false
+		for _, p := range membrane(m, at) {
+			if binds, ok := p.Value.Value().([]bind); ok && p.Name == "BindReadOnlyPaths" {
+				shown = slices.Contains(binds, bind{door, door, false, 0})
+			}
+		}
+		if shown != (want == door) {
+			t.Errorf("%s: cell-http is in its sandbox: %v", exec, shown)
 		}
 	}
 }

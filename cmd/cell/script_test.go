@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		programs = dir
-		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", ".", "../celld", "./testdata/misfit", "../../examples/calculator")
+		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", ".", "../celld", "../cell-http", "./testdata/misfit", "../../examples/calculator")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "build the programs under test:", err)
@@ -80,6 +81,11 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Setenv("EXAMPLES", examples)
+			port, err := freePort()
+			if err != nil {
+				return err
+			}
+			e.Setenv("FREE_PORT", port)
 			e.Setenv("MISFIT", filepath.Join(programs, "misfit"))
 			e.Setenv("GOCACHE", goEnv("GOCACHE"))
 			e.Setenv("GOMODCACHE", goEnv("GOMODCACHE"))
@@ -92,7 +98,28 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"get": get, "until": until, "examples": examples},
+		Condition: func(name string) (bool, error) {
+			if name != "browser" {
+				return false, fmt.Errorf("no condition %s", name)
+			}
+			_, err := exec.LookPath("chromium")
+			if err != nil && os.Getenv("CELL_TEST_REQUIRE") == "all" {
+				return false, errors.New("chromium is not installed")
+			}
+			return err == nil, nil
+		},
 	})
+}
+
+// freePort is a port of the loopback interface that nobody listens on.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, err
 }
 
 func goEnv(name string) string {

@@ -3,9 +3,11 @@ package genome
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +26,7 @@ const (
 type encoder struct {
 	index
 	values int
+	quoted bool // whole numbers may be texts, as programs write them whose own numbers are too short
 }
 
 func newEncoder(g *Genome) *encoder { return &encoder{index: newIndex(g)} }
@@ -262,7 +265,7 @@ func (e *encoder) zero(r Ref) any {
 	return json.Number("0")
 }
 
-// constant replaces the name of a constant by its value.
+// constant replaces the name of a constant by its value, and a number in a text where that may be by the number.
 func (e *encoder) constant(r Ref, v any) any {
 	var name string
 	switch v := v.(type) {
@@ -277,6 +280,9 @@ func (e *encoder) constant(r Ref, v any) any {
 				return json.Number(c.Value)
 			}
 		}
+	}
+	if _, err := json.Number(name).Int64(); e.quoted && name != "" && e.kind(r) != Duration && (err == nil || errors.Is(err, strconv.ErrRange)) {
+		return json.Number(name)
 	}
 	return v
 }

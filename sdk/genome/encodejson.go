@@ -9,7 +9,8 @@ import (
 )
 
 // EncodeJSON makes a request of an object with the parameters by name, in the form that DecodeResults writes. Parameters that
-// are left out are zero.
+// are left out are zero. A whole number may also be a text, as in the JSON of protocol buffers: numbers of JavaScript are
+// exact to 2^53 only.
 func EncodeJSON(g *Genome, m *Method, body []byte) ([]byte, error) {
 	v, err := parseJSON(body)
 	if err != nil {
@@ -32,6 +33,7 @@ func EncodeItem(g *Genome, m *Method, item []byte) ([]byte, error) {
 
 func encodeObject(g *Genome, m *Message, v any) ([]byte, error) {
 	e := newEncoder(g)
+	e.quoted = true
 	return e.message(m, v, "", 0)
 }
 

@@ -65,6 +65,11 @@ func Proto(g *Genome) []byte {
 	return []byte(head.String() + b.String())
 }
 
+// ProtoName is the full name of the message that the type of the name is in Proto.
+func ProtoName(g *Genome, name string) string {
+	return protoPackage(g.Cell) + "." + g.typeNames(newNames(exactly))[name]
+}
+
 // protoFile is a file that is being written.
 type protoFile struct {
 	g *Genome
@@ -182,7 +187,11 @@ func (p *protoFile) message(name string, doc []string, fields []Field, one bool)
 	}
 	for i, f := range fields {
 		writeComment(&b, indent, docLines(f.Doc))
-		fmt.Fprintf(&b, "%s%s %s = %d;%s\n", indent, p.field(f.Type), own[i], f.ID, p.note(f.Type))
+		option := ""
+		if !one && jsonName(own[i]) != f.Name {
+			option = fmt.Sprintf(" [json_name = %q]", f.Name) // as everywhere else where the interface is written as JSON
+		}
+		fmt.Fprintf(&b, "%s%s %s = %d%s;%s\n", indent, p.field(f.Type), own[i], f.ID, option, p.note(f.Type))
 	}
 	if one {
 		b.WriteString("  }\n")
@@ -339,6 +348,12 @@ func snake(name string) string {
 		b.WriteRune(unicode.ToLower(r))
 	}
 	return strings.Trim(ascii(strings.Trim(b.String(), "_")), "_")
+}
+
+// jsonName is what protoc calls a field in JSON when nothing else is said.
+func jsonName(name string) string {
+	head, rest, _ := strings.Cut(name, "_")
+	return head + camel(rest)
 }
 
 // camel is a field's name as protoc writes it in the name of a map's entries.

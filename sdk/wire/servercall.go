@@ -158,7 +158,7 @@ func (s *Server) answer(ctx context.Context, r Request) (result []byte, fault *E
 			v = "the method ended its goroutine"
 		}
 		s.log("panic in a method", "method", r.Method, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-		result, fault = nil, &Error{Code: CodeRemote, Message: fmt.Sprintf("panic: %v", v)}
+		result, fault = nil, &Error{Code: CodeRemote, Message: "panic, see the log of " + s.Hello.Name} // it may tell what is secret
 	}()
 	result, err := s.Handler(ctx, r)
 	if err != nil {

@@ -386,7 +386,7 @@ func TestPanicInStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := s.Recv()
-	if e := wantCode(t, err, CodeRemote); !strings.Contains(e.Message, "broken on purpose") {
+	if e := wantCode(t, err, CodeRemote); strings.Contains(e.Message, "broken on purpose") {
 		t.Errorf("error: %v", e)
 	}
 	if err := other.Send([]byte("x")); err != nil {
