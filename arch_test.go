@@ -72,7 +72,7 @@ func TestLayers(t *testing.T) {
 			{"cmd/celld", []string{std, Module + "/celld", "github.com/godbus/dbus", "github.com/coreos/go-systemd"}, "wiring only"},
 			{"cmd/cell-http", []string{std, Module + "/internal/httpdoor", Module + "/sdk/broker", Module + "/sdk/manifest", "github.com/coreos/go-systemd", "golang.org/x/net"}, "wiring only"},
 			{"internal/httpdoor", []string{std, Module + "/sdk/genome", Module + "/sdk/wire", "github.com/coder/websocket"}, "it translates between two protocols and knows no celld"},
-			{"cmd/cell", []string{std, Module, "github.com/spf13/cobra", "github.com/godbus/dbus", "golang.org/x/sys"}, "the command talks to daemons over their contract"},
+			{"cmd/cell", []string{std, Module, "github.com/spf13/cobra", "github.com/godbus/dbus", "golang.org/x/sys", "golang.org/x/mod"}, "the command talks to daemons over their contract"},
 			{"sdk/manifest", []string{std, Module + "/internal/nearest", "github.com/pelletier/go-toml"}, "the manifest knows nothing of systemd"},
 			{"sdk/genome", []string{std, Module + "/internal/nearest", "google.golang.org/protobuf/encoding/protowire"}, "a genome is data"},
 			{"sdk/gen", []string{std, Module + "/sdk/genome"}, "the generator reads source, it connects nowhere"},

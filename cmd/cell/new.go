@@ -189,14 +189,18 @@ func tidy(ctx context.Context, dir string, sdk *sdkModule) error {
 	if err != nil {
 		return fmt.Errorf("write go.sum: %w", err)
 	}
-	c := exec.CommandContext(ctx, "go", "mod", "tidy")
+	args := []string{"mod", "tidy"}
+	if workFile(dir) != "" { // which tidy does not heed: it would look for the workspace's own modules elsewhere
+		args = []string{"get", cell.Module + "/sdk@" + sdk.version}
+	}
+	c := exec.CommandContext(ctx, "go", args...)
 	c.Dir, c.Env = dir, goEnviron(ctx, proxy)
 	out, err := c.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
 		return &codeError{exitError, "go is not installed", []string{"install Go 1.26 or newer, or: cell new --http NAME"}}
 	}
 	if err != nil {
-		return &codeError{exitError, fmt.Sprintf("go mod tidy: %s", bytes.TrimSpace(out)), []string{"the first Go cell needs a module proxy that go can reach, once"}}
+		return &codeError{exitError, fmt.Sprintf("go %s: %s", strings.Join(args, " "), bytes.TrimSpace(out)), []string{"the first Go cell needs a module proxy that go can reach, once"}}
 	}
 	return nil
 }

@@ -186,18 +186,6 @@ func fitModule(ctx context.Context, dir string) error {
 
 var replacesSDK = regexp.MustCompile(`(?m)^(replace\s+|\s+)` + regexp.QuoteMeta(cell.Module) + `(\s+v\S+)?\s+=>`)
 
-// moduleRoot is the directory of the module around dir, "" where there is none.
-func moduleRoot(dir string) string {
-	for ; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		if dir == filepath.Dir(dir) {
-			return ""
-		}
-	}
-}
-
 // needsSDK tells whether the go.mod around a directory asks for the SDK by version.
 func needsSDK(dir string) bool {
 	mod, err := os.ReadFile(filepath.Join(moduleRoot(dir), "go.mod"))

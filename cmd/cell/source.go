@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -22,7 +21,7 @@ import (
 var notSource = []string{"run", "cache", "log", "data", ".git"}
 
 // sourceHash is the content address of what a build reads: the cell's own files, other cells' below it excepted, and for Go
-// the packages of its module that it imports, with the module's files.
+// the packages that it imports of modules whose source is at hand, what decides on modules and versions, and the toolchain.
 func sourceHash(m *manifest.Manifest) (string, error) {
 	h := sha256.New()
 	skip := slices.Clone(notSource)
@@ -86,53 +85,34 @@ func hashDir(h hash.Hash, dir string, deep bool, skip []string) error {
 	})
 }
 
-var moduleLine = regexp.MustCompile(`(?m)^module\s+"?([^\s"]+)"?`)
-
-// hashModule follows the imports of dir's packages inside of their own module.
+// hashModule follows the imports of dir's packages inside of the modules whose source is at hand.
 func hashModule(h hash.Hash, dir string) error {
-	root := dir
-	var mod []byte
-	for {
-		var err error
-		if mod, err = os.ReadFile(filepath.Join(root, "go.mod")); err == nil {
-			break
-		}
-		if root == filepath.Dir(root) {
-			return nil
-		}
-		root = filepath.Dir(root)
+	m, err := findModules(dir)
+	if err != nil || m == nil {
+		return err
 	}
-	sum, _ := os.ReadFile(filepath.Join(root, "go.sum"))
-	fmt.Fprintf(h, "%s\n%s\n", mod, sum)
-	name := moduleLine.FindSubmatch(mod)
-	if name == nil {
-		return nil
-	}
-	prefix, seen, todo := string(name[1]), map[string]bool{dir: true}, []string{dir}
+	fmt.Fprintf(h, "%s\n%s\n", toolchain(), m.text.Bytes())
+	seen, todo := map[string]bool{dir: true}, []string{dir}
+	names := map[string]string{dir: ""}
 	for len(todo) > 0 {
-		pkg := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+		pkg := todo[0]
+		todo = todo[1:]
 		imports, embeds, err := localImports(pkg)
 		if err != nil {
 			return err
 		}
 		if pkg != dir {
-			if err := hashDir(h, pkg, embeds, notSource); err != nil {
+			fmt.Fprintf(h, "package %q\n", names[pkg])
+			if err := hashDir(h, pkg, embeds, []string{".git"}); err != nil {
 				return err
 			}
 		}
 		for _, imp := range imports {
-			rel, ok := strings.CutPrefix(imp, prefix)
-			if !ok || rel != "" && rel[0] != '/' {
-				continue
-			}
-			next := filepath.Join(root, rel)
-			if st, err := os.Stat(next); err == nil && st.IsDir() && !seen[next] {
-				seen[next] = true
+			if next := m.find(imp); next != "" && !seen[next] {
+				seen[next], names[next] = true, imp
 				todo = append(todo, next)
 			}
 		}
-		slices.Sort(todo)
 	}
 	return nil
 }
