@@ -66,8 +66,17 @@ func (s *Server) resolve(caller, target, hash string, since time.Time) (string, 
 }
 
 // needed is the name of the cell that a line of [needs] means: in the caller's own tree or in another one of its
-// owner. What root runs may reach what others run.
+// owner. What root runs may reach what others run. A cell whose source is in a repository is known by its name.
 func (s *Server) needed(tree *manifest.Tree, n *manifest.Node, need manifest.Need, owner int, since time.Time) (name string, err error) {
+	if need.Git != "" {
+		switch r, ok := s.Store.Roots()[need.Name]; {
+		case !ok:
+			return "", failure(api.ErrNotReady, "need %s of %s: no cell %s was started: clone %s and start it with cell mitosis", need.Name, n.Name, need.Name, need.Git)
+		case s.System && r.Owner != owner && owner != 0:
+			return "", failure(api.ErrDenied, "need %s of %s: the cell %s belongs to another user", need.Name, n.Name, need.Name)
+		}
+		return need.Name, nil
+	}
 	var dir string
 	if aerr := s.as(owner, func() { dir, err = filepath.EvalSymlinks(filepath.Join(n.Manifest.Dir, need.Path)) }); aerr != nil {
 		return "", aerr

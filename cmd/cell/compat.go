@@ -30,6 +30,9 @@ func holders(tree *manifest.Tree, dir string) ([]holder, error) {
 	var all []holder
 	add := func(name string, m *manifest.Manifest) error {
 		for _, need := range m.Needs {
+			if need.Git != "" {
+				continue
+			}
 			to, err := filepath.EvalSymlinks(filepath.Join(m.Dir, need.Path))
 			if err != nil || to != dir {
 				continue

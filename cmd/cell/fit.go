@@ -26,7 +26,7 @@ func replicasFit(tree *manifest.Tree) error {
 		}
 		for _, w := range wanted {
 			for _, need := range n.Manifest.Needs {
-				if gen.ClientPath(n.Manifest.Dir, need.Name) != w.Client {
+				if need.Git != "" || gen.ClientPath(n.Manifest.Dir, need.Name) != w.Client {
 					continue
 				}
 				dir, err := filepath.EvalSymlinks(filepath.Join(n.Manifest.Dir, need.Path))

@@ -81,7 +81,7 @@ func readGenome(file string) (*genome.Genome, error) {
 // binding is the package through which a cell calls one that it needs.
 type binding struct {
 	need   manifest.Need
-	dir    string // of the provider
+	dir    string // of the provider; empty when its source is in a repository
 	to     string // of the package
 	genome *genome.Genome
 }
@@ -93,6 +93,18 @@ func (x *interfaces) clients(m *manifest.Manifest) ([]binding, error) {
 	}
 	var all []binding
 	for _, need := range m.Needs {
+		if need.Git != "" { // read by cell sync alone: a build asks nobody
+			to := gen.ClientPath(m.Dir, need.Name)
+			g, err := readGenome(filepath.Join(to, genome.File))
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, &codeError{exitError, fmt.Sprintf("need %s: what it serves was not fetched yet", need.Name), []string{fmt.Sprintf("cell sync %s   fetches it from %s", relative(m.Dir), need.Git)}}
+			}
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, binding{need, "", to, g})
+			continue
+		}
 		dir, err := filepath.EvalSymlinks(filepath.Join(m.Dir, need.Path))
 		if err != nil {
 			return nil, fmt.Errorf("need %s: %w", need.Name, err)
@@ -133,7 +145,7 @@ func (c binding) stale() (string, error) {
 // held tells whether the package is for an older major version that is kept beside the provider: it stays until cell sync.
 func (c binding) held() bool {
 	have, err := readGenome(filepath.Join(c.to, genome.File))
-	if err != nil || major(have.Version) == major(c.genome.Version) {
+	if err != nil || c.dir == "" || major(have.Version) == major(c.genome.Version) {
 		return false
 	}
 	kept, err := readGenome(filepath.Join(c.dir+"-v"+major(have.Version), genome.File))

@@ -59,7 +59,7 @@ var keys = []Key{
 	{Section: "life", Name: "retire_after", Type: "duration", Default: `"0s"`, Example: `"30d"`, Doc: "Stop the cell when nobody has called it for so long, as for an old version that is kept for its callers. `cell start` brings it back. `0s`: never. For cells that speak `cell`.", set: setDuration(func(m *Manifest) *time.Duration { return &m.Life.RetireAfter })},
 
 	{Section: "cells", Name: "NAME", Type: "{ path, replicas }", Default: "path: NAME, replicas: 1", Example: `{ path = "gateway", replicas = 3 }`, Doc: "A child: a cell of this one's own subtree, started before it and stopped after it.", set: setChild},
-	{Section: "needs", Name: "NAME", Type: "{ path }", Default: "–", Example: `{ path = "../mathlib" }`, Doc: "A cell that this one calls but does not own; in one tree it starts first.", set: setNeed},
+	{Section: "needs", Name: "NAME", Type: "{ path } or { git, ref, path }", Default: "–", Example: `{ path = "../mathlib" }`, Doc: "A cell that this one calls but does not own; in one tree it starts first. With `git` its source is in a repository, at a branch or tag `ref` and below `path`: `cell sync` fetches what it serves, and the cell that runs under the need's name is called.", set: setNeed},
 
 	{Section: "auth", Name: "allow", Type: "list of strings", Default: "the same owner", Example: `["user:alice", "cell:web"]`, Doc: "Who may call.", Later: true},
 	{Section: "auth", Name: "methods", Type: "table of lists", Default: "–", Example: `{ Delete = ["user:alice"] }`, Doc: "Who may call a method.", Later: true},
@@ -279,15 +279,36 @@ func setNeed(d *decoder, k Key, v value) {
 	}
 	before := len(*d.errs)
 	d.fields(k, v, map[string]func(value){
-		"path": func(v value) { n.Path, _ = d.path(k, v) },
-		"git":  later("git"), "ref": later("ref"), "tissue": later("tissue"), "version": later("version"), "replicas": later("replicas"),
+		"path":   func(v value) { n.Path, _ = d.path(k, v) },
+		"git":    func(v value) { n.Git = d.git(k, "git", v, gitURL, "the address of a repository, as in https://example.org/org/echo or git@example.org:org/echo") },
+		"ref":    func(v value) { n.Ref = d.git(k, "ref", v, gitRef, "a branch or tag") },
+		"tissue": later("tissue"), "version": later("version"), "replicas": later("replicas"),
 	})
-	if d.name(d.keyPos, n.Name) && n.Path == "" && len(*d.errs) == before {
+	switch named := d.name(d.keyPos, n.Name); {
+	case !named || len(*d.errs) > before:
+	case n.Git == "" && n.Ref != "":
+		d.add(d.keyPos, "%s: ref without git", n.Name).hint(`write %s = { git = "https://…", ref = %q }`, n.Name, n.Ref)
+	case n.Git == "" && n.Path == "":
 		d.add(d.keyPos, "%s: its path is missing", n.Name).hint(`write %s = { path = "../%s" }`, n.Name, n.Name)
-	}
-	if n.Path != "" {
+	case n.Git != "" && n.Path != "" && !filepath.IsLocal(n.Path):
+		d.add(d.keyPos, "%s: path %q leads out of the repository", n.Name, short(n.Path))
+	default:
 		d.m.Needs = append(d.m.Needs, n)
 	}
+}
+
+// What git is given: no option, and no transport that runs a command of the address.
+var (
+	gitURL = regexp.MustCompile(`^(?:(?:https?|ssh|git|file)://[^\s-][^\s]*|[a-zA-Z0-9_][\w.-]*@[a-zA-Z0-9][\w.-]*:[^\s-][^\s]*)$`)
+	gitRef = regexp.MustCompile(`^[a-zA-Z0-9_][\w./+-]*$`)
+)
+
+func (d *decoder) git(k Key, name string, v value, form *regexp.Regexp, wanted string) string {
+	s, ok := d.str(Key{Name: k.Name + "." + name, Type: "string"}, v)
+	if ok && !form.MatchString(s) {
+		d.add(v.pos, "%s.%s: %q is not %s", k.Name, name, short(s), wanted)
+	}
+	return s
 }
 
 func setPublish(d *decoder, k Key, v value) {

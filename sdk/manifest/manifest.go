@@ -64,7 +64,9 @@ type Child struct {
 // Need is a line of [needs]: a cell that this one calls but does not own.
 type Need struct {
 	Name string
-	Path string
+	Path string // relative to the cell's directory, or within the repository
+	Git  string // address of a repository; empty when Path leads to the cell
+	Ref  string // branch or tag of the repository; empty is its default branch
 	Pos  Pos
 }
 

@@ -58,7 +58,13 @@ func (m *Manifest) String() string {
 		line("cells", c.Name, fmt.Sprintf("{ path = %s, replicas = %d }", quote(c.Path), c.Replicas))
 	}
 	for _, n := range m.Needs {
-		line("needs", n.Name, fmt.Sprintf("{ path = %s }", quote(n.Path)))
+		var parts []string
+		for _, p := range [][2]string{{"git", n.Git}, {"ref", n.Ref}, {"path", n.Path}} {
+			if p[1] != "" {
+				parts = append(parts, p[0]+" = "+quote(p[1]))
+			}
+		}
+		line("needs", n.Name, "{ "+strings.Join(parts, ", ")+" }")
 	}
 	line("net", "internet", strconv.FormatBool(m.Net.Internet))
 	line("net", "publish", list(m.Net.Publish))

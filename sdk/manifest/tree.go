@@ -143,6 +143,9 @@ func (l *loader) ancestor(n *Node, dir string) *Node {
 // needs resolves a node's needs; those outside of the tree only have to exist.
 func (l *loader) needs(n *Node) {
 	for _, need := range n.Manifest.Needs {
+		if need.Git != "" {
+			continue
+		}
 		dir, err := filepath.EvalSymlinks(filepath.Join(n.Manifest.Dir, need.Path))
 		if err == nil {
 			_, err = os.Stat(filepath.Join(dir, File))
