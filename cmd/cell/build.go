@@ -50,7 +50,7 @@ func build(ctx context.Context, x *interfaces, tree *manifest.Tree, n *manifest.
 	if generated(m) {
 		r := x.of(m.Dir)
 		if r.err == nil {
-			r.err = compatible(tree, n, r.genome)
+			r.err = x.compatible(ctx, tree, n, r)
 		}
 		if r.err == nil {
 			r.err = release(m.Dir, r.source.Old, r.genome)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cell-network/cell/internal/host"
+	"github.com/cell-network/cell/sdk/api"
 	"github.com/cell-network/cell/sdk/gen"
 	"github.com/cell-network/cell/sdk/genome"
 	"github.com/cell-network/cell/sdk/manifest"
@@ -25,8 +28,9 @@ type holder struct {
 	genome *genome.Genome
 }
 
-// holders finds who holds a genome of the cell in dir: callers in the tree and beside its root, and accepted/.
-func holders(tree *manifest.Tree, dir string) ([]holder, error) {
+// holders finds who holds a genome of the cell in dir: callers in the tree, beside its root and among the cells that are
+// wanted on this machine, and accepted/.
+func holders(tree *manifest.Tree, dir string, wanted []string) ([]holder, error) {
 	var all []holder
 	add := func(name string, m *manifest.Manifest) error {
 		for _, need := range m.Needs {
@@ -55,23 +59,32 @@ func holders(tree *manifest.Tree, dir string) ([]holder, error) {
 			return nil, err
 		}
 	}
+	look := func(at string) error {
+		at, err := filepath.EvalSymlinks(at)
+		if err != nil || known[at] {
+			return nil
+		}
+		known[at] = true
+		// Another cell that is broken itself is not this cell's business.
+		if m, errs := manifest.Load(at); len(errs) == 0 {
+			return add(m.Name, m)
+		}
+		return nil
+	}
 	for _, near := range []string{filepath.Dir(tree.Root.Manifest.Dir), filepath.Dir(dir)} {
 		files, err := filepath.Glob(filepath.Join(near, "*", manifest.File))
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range files {
-			at, err := filepath.EvalSymlinks(filepath.Dir(f))
-			if err != nil || known[at] {
-				continue
+			if err := look(filepath.Dir(f)); err != nil {
+				return nil, err
 			}
-			known[at] = true
-			// A neighbour that is broken itself is not this cell's business.
-			if m, errs := manifest.Load(at); len(errs) == 0 {
-				if err := add(m.Name, m); err != nil {
-					return nil, err
-				}
-			}
+		}
+	}
+	for _, at := range wanted {
+		if err := look(at); err != nil {
+			return nil, err
 		}
 	}
 	files, err := filepath.Glob(filepath.Join(dir, acceptedDir, "*.json"))
@@ -99,9 +112,41 @@ func major(version string) string {
 	return m
 }
 
+// wantedDirs are the directories of the cells that celld knows; none where it is not reached. It is asked once.
+func (x *interfaces) wantedDirs(ctx context.Context) []string {
+	x.asked.Do(func() { x.wanted = askDirs(ctx) })
+	return x.wanted
+}
+
+func askDirs(ctx context.Context) []string {
+	h, err := host.Find(ctx, "")
+	if err != nil {
+		return nil
+	}
+	conn, err := h.Dial(ctx)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	cells, err := api.Manager{Conn: conn}.List(ctx, "")
+	if err != nil {
+		return nil
+	}
+	var dirs []string
+	for _, c := range cells {
+		dirs = append(dirs, c.Dir)
+	}
+	return dirs
+}
+
 // compatible refuses a new genome that breaks who holds an older one.
-func compatible(tree *manifest.Tree, n *manifest.Node, g *genome.Genome) error {
-	all, err := holders(tree, n.Manifest.Dir)
+func (x *interfaces) compatible(ctx context.Context, tree *manifest.Tree, n *manifest.Node, r *reading) error {
+	g := r.genome
+	var elsewhere []string
+	if old := r.source.Old; old != nil && old.WireHash() != g.WireHash() {
+		elsewhere = x.wantedDirs(ctx)
+	}
+	all, err := holders(tree, n.Manifest.Dir, elsewhere)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ import (
 type interfaces struct {
 	mu   sync.Mutex
 	read map[string]*reading
+
+	asked  sync.Once
+	wanted []string // directories of the cells that celld knows
 }
 
 // reading is one cell's interface: from Go source, or from its genome.json where the source is in another language.

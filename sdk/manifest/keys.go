@@ -279,8 +279,10 @@ func setNeed(d *decoder, k Key, v value) {
 	}
 	before := len(*d.errs)
 	d.fields(k, v, map[string]func(value){
-		"path":   func(v value) { n.Path, _ = d.path(k, v) },
-		"git":    func(v value) { n.Git = d.git(k, "git", v, gitURL, "the address of a repository, as in https://example.org/org/echo or git@example.org:org/echo") },
+		"path": func(v value) { n.Path, _ = d.path(k, v) },
+		"git": func(v value) {
+			n.Git = d.git(k, "git", v, gitURL, "the address of a repository, as in https://example.org/org/echo or git@example.org:org/echo")
+		},
 		"ref":    func(v value) { n.Ref = d.git(k, "ref", v, gitRef, "a branch or tag") },
 		"tissue": later("tissue"), "version": later("version"), "replicas": later("replicas"),
 	})
