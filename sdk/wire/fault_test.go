@@ -230,6 +230,47 @@ func TestSlowReader(t *testing.T) {
 	waitFor(func() bool { _, busy := f.Idle(); return !busy && len(f.snapshot()) == 0 })
 }
 
+// A client that takes its time, with its greeting or within a frame, does not hold what it was given for ever; one that has
+// nothing to say is left alone.
+func TestSlowSender(t *testing.T) {
+	f := serve(t, func(s *Server) { s.Stall = 50 * time.Millisecond })
+	for name, send := range map[string][]byte{
+		"nothing":           nil,
+		"half a greeting":   helloFrame()[:20],
+		"half a header":     append(helloFrame(), callFrame(1, mEcho, nil)[:9]...),
+		"half an extension": append(helloFrame(), callFrame(1, mEcho, nil)[:30]...),
+		"half a request":    append(helloFrame(), callFrame(1, mEcho, make([]byte, 4000))[:3000]...),
+		"half an unknown":   append(helloFrame(), frame(77, flagIgnorable, 0, make([]byte, 50))[:40]...),
+	} {
+		nc := f.raw(t)
+		nc.Write(send)
+		r := newReader(nc)
+		for {
+			h, err := r.next()
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				break
+			}
+			b, _ := r.payload(h)
+			if h.kind == typeGoAway {
+				if !strings.Contains(string(b), "did not arrive in time") {
+					t.Errorf("%s: %s", name, b)
+				}
+				break
+			}
+		}
+	}
+	waitFor(func() bool { return len(f.snapshot()) == 0 && f.held.Load() == 0 })
+	idle := f.dial(t)
+	if err := idle.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(3 * f.Stall) // nothing may happen in this time
+	if err := idle.Ping(t.Context()); err != nil {
+		t.Errorf("a client that has nothing to say was given up: %v", err)
+	}
+}
+
 // A caller does not wait for longer than it wants when the server reads nothing.
 func TestFullQueueObeysContext(t *testing.T) {
 	ours, theirs := net.Pipe()

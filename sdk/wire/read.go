@@ -6,39 +6,85 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"syscall"
+	"time"
 )
 
 const (
 	readBuffer = 16 << 10
 	// firstRead is what is allocated for a payload before more than that many bytes of it have come.
 	firstRead = 256 << 10
+	// slowest is how many bytes of a frame have to arrive in a second, beside the patience that is had with every frame.
+	slowest = 64 << 10
 )
 
 // reader reads frames; it belongs to one goroutine.
 type reader struct {
-	r   *bufio.Reader
-	buf [headerSize]byte
+	conn net.Conn
+	r    *bufio.Reader
+	buf  [headerSize]byte
+
+	patience time.Duration // with a frame that has begun; 0 is without end
+	timed    bool          // conn has a deadline
 }
 
-func newReader(conn net.Conn) *reader { return &reader{r: bufio.NewReaderSize(conn, readBuffer)} }
+func newReader(conn net.Conn) *reader {
+	return &reader{conn: conn, r: bufio.NewReaderSize(conn, readBuffer)}
+}
+
+// expect gives the next n bytes a time to arrive in, unless they are there.
+func (r *reader) expect(n int) {
+	if r.patience > 0 && r.r.Buffered() < n {
+		r.timed = r.conn.SetReadDeadline(time.Now().Add(r.patience+time.Duration(n)*time.Second/slowest)) == nil
+	}
+}
+
+// begin waits for a frame to begin, as long as that takes unless expect has said something else.
+func (r *reader) begin() error {
+	_, err := r.r.Peek(1)
+	if r.timed && err == nil {
+		r.timed = false
+		err = r.conn.SetReadDeadline(time.Time{})
+	}
+	return err
+}
 
 // next reads the header of the next frame of a known type and skips the frames before it. The error is io.EOF only where a
 // frame could have begun.
 func (r *reader) next() (header, error) {
 	for {
+		if err := r.begin(); err != nil {
+			return header{}, late(err)
+		}
+		r.expect(headerSize)
 		if _, err := io.ReadFull(r.r, r.buf[:]); err != nil {
-			return header{}, err
+			return header{}, late(err)
 		}
 		h, err := parseHeader(&r.buf)
-		if err != nil || h.kind.known() {
+		if err != nil {
 			return h, err
+		}
+		r.expect(int(h.length))
+		if h.kind.known() {
+			return h, nil
 		}
 		if err := r.skip(h); err != nil {
 			return h, err
 		}
 	}
+}
+
+// errLate is that of a frame that took too long.
+var errLate = errors.New("it did not arrive in time")
+
+// late says what a deadline means; other errors are left as they are.
+func late(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("read frame: %w", errLate)
+	}
+	return err
 }
 
 // payload reads what follows the header h into a new slice. Memory grows with what arrives, not with what was announced.
@@ -79,6 +125,9 @@ func (r *reader) skip(h header) error {
 func within(h header, err error) error {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errLate
 	}
 	return fmt.Errorf("read frame: within %v: %w", h.kind, err)
 }

@@ -49,7 +49,7 @@ type Server struct {
 	MaxCalls     int           // calls running at once; above that CodeOverloaded is answered
 	MaxConnCalls int           // the same for one connection
 	MaxHeld      int64         // bytes of requests being read or answered and of items not read; above that CodeOverloaded is answered
-	Stall        time.Duration // a connection ends when its client reads nothing for so long
+	Stall        time.Duration // a connection ends when its client reads nothing for so long, or takes longer to greet or to send a frame; a long frame has a second more for each 64 KiB
 
 	// Log is told of panics, of errors of one-way calls and of connections that end for a fault of the client; the arguments
 	// are those of slog.Error. May be nil.

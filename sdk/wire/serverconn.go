@@ -72,6 +72,8 @@ func (c *serverConn) serve() {
 }
 
 func (c *serverConn) read() error {
+	c.r.patience = c.s.Stall
+	c.r.expect(headerSize) // who connects has something to say
 	h, err := c.r.next()
 	if err != nil {
 		return err
