@@ -46,6 +46,7 @@ vmtest: deps build
 bench: deps
 	@packaging/deps.sh bench
 	$(GO) run ./bench
+	cd bench/codec && $(GO) run .
 
 clean:
 	rm -rf bin

@@ -53,12 +53,14 @@ func of(method, cell string) string {
 // Overloaded is returned when the cell had too much to do to take the call.
 type Overloaded struct {
 	Cell string
+
+	ran bool // a stream that it took, until its items were too many
 }
 
 func (e *Overloaded) Error() string { return fmt.Sprintf("call cell %s: overloaded", e.Cell) }
 
-// MayHaveRun is false: the call did not run.
-func (e *Overloaded) MayHaveRun() bool { return false }
+// MayHaveRun is false, the call did not run, except for a stream that the cell gave up.
+func (e *Overloaded) MayHaveRun() bool { return e.ran }
 
 // Incompatible is returned when the cell that answers does not serve callers of the genome that this one was built with.
 // Versions are those of the cell, hashes the wire hashes of its genomes.
@@ -129,6 +131,7 @@ type InvalidRequest struct {
 	Reason string
 
 	answered bool // by a called cell, so it says nothing about the request that is being served
+	ran      bool // an item of a stream, which may have run until then
 }
 
 func (e *InvalidRequest) Error() string {
@@ -138,8 +141,8 @@ func (e *InvalidRequest) Error() string {
 	return fmt.Sprintf("invalid request: %s: %s", e.Field, e.Reason)
 }
 
-// MayHaveRun is false: the call did not run.
-func (e *InvalidRequest) MayHaveRun() bool { return false }
+// MayHaveRun is false, the call did not run, except for an item of a stream.
+func (e *InvalidRequest) MayHaveRun() bool { return e.ran }
 
 // MayHaveRun tells whether a call that failed with err may have run all the same, so that making it again may do its work
 // twice. It is true for errors that are not of a call.
@@ -193,6 +196,20 @@ func (c *Client) failed(method string, err error) error {
 		return &RemoteError{Cell: c.target, Method: method, Message: e.Message}
 	}
 	return &RemoteError{Cell: c.target, Method: method, Message: e.Error()}
+}
+
+// broken is failed for a stream that was opened: its method runs until it ends, whatever the end is.
+func (c *Client) broken(method string, err error) error {
+	out := c.failed(method, err)
+	if e, ok := errors.AsType[*wire.Error](err); ok && !e.NotExecuted {
+		switch out := out.(type) {
+		case *Overloaded:
+			out.ran = true
+		case *InvalidRequest:
+			out.ran = true
+		}
+	}
+	return out
 }
 
 func encodeInvalid(e *InvalidRequest) []byte {

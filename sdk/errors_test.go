@@ -48,7 +48,7 @@ func TestCallErrors(t *testing.T) {
 		{&wire.Error{Code: wire.CodeCanceled}, &Interrupted{"calc", "add", context.Canceled, true}, "call add of cell calc: context canceled", true},
 		{&wire.Error{Code: wire.CodeDeadlineExceeded}, &Interrupted{"calc", "add", late, true}, "call add of cell calc: context deadline exceeded", true},
 		{&wire.Error{Code: wire.CodeDenied, Message: "not you"}, &Denied{"calc", "add", "not you"}, "call add of cell calc: denied: not you", false},
-		{&wire.Error{Code: wire.CodeOverloaded}, &Overloaded{"calc"}, "call cell calc: overloaded", false},
+		{&wire.Error{Code: wire.CodeOverloaded}, &Overloaded{Cell: "calc"}, "call cell calc: overloaded", false},
 		{&wire.Error{Code: wire.CodeRemote, Message: "m"}, &RemoteError{"calc", "add", "m"}, "call add of cell calc: m", true},
 		{&wire.Error{Code: wire.CodeApplication, Name: "E"}, &RemoteError{"calc", "add", "error E, which this program does not know"}, "", true},
 		{&wire.Error{Code: wire.CodeApplication, Name: "Overflow"}, &RemoteError{"calc", "add", "error Overflow, which this program does not know"}, "", true},
@@ -64,6 +64,12 @@ func TestCallErrors(t *testing.T) {
 		got := calc.failed("add", test.err)
 		if !reflect.DeepEqual(got, test.want) || test.text != "" && got.Error() != test.text || MayHaveRun(got) != test.run {
 			t.Errorf("%v: %#v %q %v, want %#v", test.err, got, got, MayHaveRun(got), test.want)
+		}
+	}
+	// A stream was running when the cell gave it up, unless the cell says otherwise.
+	for _, code := range []wire.Code{wire.CodeOverloaded, wire.CodeInvalidRequest} {
+		if !MayHaveRun(calc.broken("add", &wire.Error{Code: code})) || MayHaveRun(calc.broken("add", &wire.Error{Code: code, NotExecuted: true})) {
+			t.Errorf("%v in a stream: it is not told whether it may have run", code)
 		}
 	}
 	if err := calc.failed("add", nil); err != nil {

@@ -1,4 +1,4 @@
 package sdk
 
-// GeneratedV2 is named by generated code, which so compiles only with a version of this package that it fits.
-const GeneratedV2 = 2
+// GeneratedV3 is named by generated code, which so compiles only with a version of this package that it fits.
+const GeneratedV3 = 3

@@ -13,6 +13,12 @@ import (
 // missedField is the number of the field, beside the item's own, that says how many items before it were left out.
 const missedField = 2
 
+type reuseKey struct{}
+
+// Reuse makes the items of streams that are received with the context share memory: an item is good until the next one is asked
+// for, and who keeps a part of it copies that. A range over many items then allocates little.
+func Reuse(ctx context.Context) context.Context { return context.WithValue(ctx, reuseKey{}, true) }
+
 // Receive calls a method that streams items to the caller. The call is made when the range begins; leaving the range cancels
 // it at the provider. After an error there are no more items, except after a *Missed. Generated code calls it.
 func Receive[T any](ctx context.Context, c *Client, id uint32, method string, request []byte, read func(*wire.Fields, *T)) iter.Seq2[T, error] {
@@ -24,7 +30,7 @@ func Receive[T any](ctx context.Context, c *Client, id uint32, method string, re
 			return
 		}
 		defer s.Close()
-		receive(c, method, s, read, yield)
+		receive(ctx, c, method, s, read, yield)
 	}
 }
 
@@ -62,7 +68,7 @@ func Send[T any](ctx context.Context, c *Client, id uint32, method string, reque
 		}
 	}
 	result, err := s.Result()
-	return result, c.failed(method, err)
+	return result, c.broken(method, err)
 }
 
 // Exchange calls a method that streams in both directions. Items are sent from a goroutine of their own; an error among them
@@ -85,7 +91,7 @@ func Exchange[In, Out any](ctx context.Context, c *Client, id uint32, method str
 				cancel(ours)
 			}
 		}()
-		receive(c, method, s, read, func(v Out, err error) bool {
+		receive(ctx, c, method, s, read, func(v Out, err error) bool {
 			if ours, ok := errors.AsType[*itemError](context.Cause(ctx)); ok && err != nil {
 				err = fmt.Errorf("call %s of cell %s: %w", method, c.target, ours.err)
 			}
@@ -101,7 +107,9 @@ func open(ctx context.Context, c *Client, id uint32, method string, request []by
 }
 
 // receive yields the items of a stream until it ends or the caller has enough.
-func receive[T any](c *Client, method string, s *wire.Stream, read func(*wire.Fields, *T), yield func(T, error) bool) {
+func receive[T any](ctx context.Context, c *Client, method string, s *wire.Stream, read func(*wire.Fields, *T), yield func(T, error) bool) {
+	reuse := ctx.Value(reuseKey{}) != nil
+	var item T
 	for {
 		data, err := s.Recv()
 		if err == io.EOF {
@@ -109,10 +117,15 @@ func receive[T any](c *Client, method string, s *wire.Stream, read func(*wire.Fi
 		}
 		var v T
 		if err != nil {
-			yield(v, c.failed(method, err))
+			yield(v, c.broken(method, err))
 			return
 		}
-		missed, bad := readItem(data, &v, read)
+		open := wire.NewFields
+		if reuse { // data is this item's own, so a view of it is good as long as anything refers to it
+			open, v = wire.NewView, item
+		}
+		missed, bad := readItem(open(data), &v, read)
+		item = v
 		if bad != nil {
 			yield(v, BadResult(c.remote, method, bad))
 			return
@@ -129,14 +142,18 @@ func receive[T any](c *Client, method string, s *wire.Stream, read func(*wire.Fi
 	}
 }
 
-func readItem[T any](data []byte, v *T, read func(*wire.Fields, *T)) (missed uint64, err *wire.FieldError) {
-	f := wire.NewFields(data)
+func readItem[T any](f *wire.Fields, v *T, read func(*wire.Fields, *T)) (missed uint64, err *wire.FieldError) {
+	some := false
 	for f.Next() {
 		if f.ID == missedField {
 			missed = wire.GetUint[uint64](f, "missed")
 			continue
 		}
 		read(f, v)
+		some = true
+	}
+	if !some { // an empty list, say, is not written
+		wire.Zero(v)
 	}
 	return missed, f.Err()
 }
@@ -188,7 +205,7 @@ func ReceiveItems[T any](s *wire.Stream, read func(*wire.Fields, *T)) iter.Seq2[
 			}
 			var v T
 			if err == nil {
-				if _, bad := readItem(data, &v, read); bad != nil {
+				if _, bad := readItem(wire.NewFields(data), &v, read); bad != nil {
 					err = &InvalidRequest{Field: bad.Field, Reason: bad.Reason}
 				}
 			}

@@ -12,7 +12,7 @@ import (
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 func _(cell Calculator) {
 	var _ interface {
@@ -63,8 +63,9 @@ func (cell Calculator) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomAdd.Buffer()
 					b = cellwire.AppendInt(b, 1, r1)
-					return b, err
+					return cellRoomAdd.Done(b), err
 				}},
 			{ID: 2, Name: "Sub",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
@@ -86,8 +87,9 @@ func (cell Calculator) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomSub.Buffer()
 					b = cellwire.AppendInt(b, 1, r1)
-					return b, err
+					return cellRoomSub.Done(b), err
 				}},
 			{ID: 3, Name: "Div",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
@@ -109,18 +111,21 @@ func (cell Calculator) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomDiv.Buffer()
 					b = cellwire.AppendInt(b, 1, r1)
-					return b, err
+					return cellRoomDiv.Done(b), err
 				}},
 		},
 	}
 }
 
+// cellInvalid is the error of a request that does not decode.
 func cellInvalid(f *cellwire.Fields) error {
 	e := f.Err()
 	return &cellsdk.InvalidRequest{Field: e.Field, Reason: e.Reason}
 }
 
+// cellError says which of the cell's own errors err is.
 func cellError(err error) (name, text string, payload []byte, ok bool) {
 	if e, ok := cellerrors.AsType[*DivisionByZero](err); ok && cellwire.Set(e) {
 		return "DivisionByZero", e.Error(), cellAppendDivisionByZero(payload, e), ok
@@ -131,12 +136,23 @@ func cellError(err error) (name, text string, payload []byte, ok bool) {
 	return name, text, payload, ok
 }
 
+// cellAppendDivisionByZero appends the fields of v.
 func cellAppendDivisionByZero(b []byte, v *DivisionByZero) []byte {
 	return b
 }
 
+// cellAppendOverflow appends the fields of v.
 func cellAppendOverflow(b []byte, v *Overflow) []byte {
 	b = cellwire.AppendInt(b, 1, v.A)
 	b = cellwire.AppendInt(b, 2, v.B)
 	return b
 }
+
+// cellRoomAdd knows how long the messages of Add are.
+var cellRoomAdd cellwire.Room
+
+// cellRoomDiv knows how long the messages of Div are.
+var cellRoomDiv cellwire.Room
+
+// cellRoomSub knows how long the messages of Sub are.
+var cellRoomSub cellwire.Room

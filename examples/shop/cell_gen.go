@@ -13,7 +13,7 @@ import (
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 func _(cell *Shop) {
 	var _ interface {
@@ -101,11 +101,10 @@ func (cell *Shop) CellBuild() *cellsdk.Genome {
 						case 1:
 							p1 = cellwire.GetString[string](f, "token")
 						case 2:
-							var e1 Line
+							e1 := cellwire.Add(f, &p2)
 							end2 := f.Enter()
-							cellReadLine(f, &e1)
+							cellReadLine(f, e1)
 							f.Leave(end2, "lines")
-							p2 = cellwire.Push(f, p2, e1)
 						case 3:
 							end3 := f.Enter()
 							cellReadPayment(f, &p3)
@@ -119,13 +118,14 @@ func (cell *Shop) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomBuy.Buffer()
 					if cellwire.Set(r1) {
 						var m4 int
 						b, m4 = cellwire.Begin(b, 1)
 						b = cellAppendBought(b, r1)
 						b = cellwire.End(b, m4)
 					}
-					return b, err
+					return cellRoomBuy.Done(b), err
 				}},
 			{ID: 2, Name: "Shelf",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
@@ -133,18 +133,21 @@ func (cell *Shop) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomShelf.Buffer()
 					b = cellwire.AppendString(b, 1, r1)
-					return b, err
+					return cellRoomShelf.Done(b), err
 				}},
 		},
 	}
 }
 
+// cellInvalid is the error of a request that does not decode.
 func cellInvalid(f *cellwire.Fields) error {
 	e := f.Err()
 	return &cellsdk.InvalidRequest{Field: e.Field, Reason: e.Reason}
 }
 
+// cellError says which of the cell's own errors err is.
 func cellError(err error) (name, text string, payload []byte, ok bool) {
 	if e, ok := cellerrors.AsType[*Declined](err); ok && cellwire.Set(e) {
 		return "Declined", e.Error(), cellAppendDeclined(payload, e), ok
@@ -158,6 +161,7 @@ func cellError(err error) (name, text string, payload []byte, ok bool) {
 	return name, text, payload, ok
 }
 
+// cellAppendBought appends the fields of v.
 func cellAppendBought(b []byte, v *Bought) []byte {
 	b = cellwire.AppendString(b, 1, v.By)
 	b = cellwire.AppendInt(b, 2, v.Total)
@@ -165,21 +169,25 @@ func cellAppendBought(b []byte, v *Bought) []byte {
 	return b
 }
 
+// cellAppendDeclined appends the fields of v.
 func cellAppendDeclined(b []byte, v *Declined) []byte {
 	b = cellwire.AppendString(b, 1, v.Reason)
 	return b
 }
 
+// cellAppendNotSignedIn appends the fields of v.
 func cellAppendNotSignedIn(b []byte, v *NotSignedIn) []byte {
 	return b
 }
 
+// cellAppendSoldOut appends the fields of v.
 func cellAppendSoldOut(b []byte, v *SoldOut) []byte {
 	b = cellwire.AppendString(b, 1, v.Item)
 	b = cellwire.AppendInt(b, 2, v.Left)
 	return b
 }
 
+// cellReadCard reads the fields of v.
 func cellReadCard(f *cellwire.Fields, v *cellpkg1.Card) {
 	for f.Next() {
 		switch f.ID {
@@ -191,17 +199,18 @@ func cellReadCard(f *cellwire.Fields, v *cellpkg1.Card) {
 	}
 }
 
+// cellReadInvoice reads the fields of v.
 func cellReadInvoice(f *cellwire.Fields, v *cellpkg1.Invoice) {
 	for f.Next() {
 		switch f.ID {
 		case 1:
-			var e1 string
-			e1 = cellwire.GetString[string](f, "Address")
-			v.Address = cellwire.Push(f, v.Address, e1)
+			e1 := cellwire.Add(f, &v.Address)
+			*e1 = cellwire.GetString[string](f, "Address")
 		}
 	}
 }
 
+// cellReadLine reads the fields of v.
 func cellReadLine(f *cellwire.Fields, v *Line) {
 	for f.Next() {
 		switch f.ID {
@@ -213,6 +222,7 @@ func cellReadLine(f *cellwire.Fields, v *Line) {
 	}
 }
 
+// cellReadPayment reads a variant into v.
 func cellReadPayment(f *cellwire.Fields, v *cellpkg1.Payment) {
 	for f.Next() {
 		switch f.ID {
@@ -238,6 +248,7 @@ func cellReadPayment(f *cellwire.Fields, v *cellpkg1.Payment) {
 	}
 }
 
+// cellReadVoucher reads the fields of v.
 func cellReadVoucher(f *cellwire.Fields, v *cellpkg1.Voucher) {
 	for f.Next() {
 		switch f.ID {
@@ -248,3 +259,9 @@ func cellReadVoucher(f *cellwire.Fields, v *cellpkg1.Voucher) {
 		}
 	}
 }
+
+// cellRoomBuy knows how long the messages of Buy are.
+var cellRoomBuy cellwire.Room
+
+// cellRoomShelf knows how long the messages of Shelf are.
+var cellRoomShelf cellwire.Room

@@ -11,7 +11,7 @@ import (
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 func _(cell *Standby) {
 	var _ interface {
@@ -51,16 +51,18 @@ func (cell *Standby) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomAnswer.Buffer()
 					b = cellwire.AppendString(b, 1, r1)
-					return b, err
+					return cellRoomAnswer.Done(b), err
 				}},
 			{ID: 2, Name: "Events",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
 					r1 := cell.Events(ctx)
+					b = cellRoomEvents.Buffer()
 					for i1 := range r1 {
 						b = cellwire.AppendString(b, 1, r1[i1])
 					}
-					return b, err
+					return cellRoomEvents.Done(b), err
 				}},
 			{ID: 3, Name: "Scale",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
@@ -103,14 +105,25 @@ func (cell *Standby) CellBuild() *cellsdk.Genome {
 						return b, cellInvalid(f)
 					}
 					r1 := cell.Reach(ctx, p1)
+					b = cellRoomReach.Buffer()
 					b = cellwire.AppendString(b, 1, r1)
-					return b, err
+					return cellRoomReach.Done(b), err
 				}},
 		},
 	}
 }
 
+// cellInvalid is the error of a request that does not decode.
 func cellInvalid(f *cellwire.Fields) error {
 	e := f.Err()
 	return &cellsdk.InvalidRequest{Field: e.Field, Reason: e.Reason}
 }
+
+// cellRoomAnswer knows how long the messages of Answer are.
+var cellRoomAnswer cellwire.Room
+
+// cellRoomEvents knows how long the messages of Events are.
+var cellRoomEvents cellwire.Room
+
+// cellRoomReach knows how long the messages of Reach are.
+var cellRoomReach cellwire.Room

@@ -96,7 +96,8 @@ func TestGeneratedAgreesWithDynamic(t *testing.T) {
 		t.Fatal(err)
 	}
 	asResult := &genome.Method{Name: "Echo", Result: echo.Request}
-	// both returns what the program and the dynamic code make of a request: v as JSON, or nothing.
+	// both returns what the program and the dynamic code make of a request: v as JSON, or nothing. The program reads it twice: into
+	// a new value, and as a view into the value of the request before.
 	both := func(request []byte) (generated, dynamic, text string) {
 		var in, out map[string]json.RawMessage
 		if o, err := genome.DecodeResults(g, asResult, request); err == nil {
@@ -106,8 +107,11 @@ func TestGeneratedAgreesWithDynamic(t *testing.T) {
 		} else {
 			text = err.Error()
 		}
-		answer := s.call("Echo", request)
-		if data, ok := strings.CutPrefix(answer, "ok "); ok {
+		decode := func(answer string) string {
+			data, ok := strings.CutPrefix(answer, "ok ")
+			if !ok {
+				return ""
+			}
 			raw, err := hex.DecodeString(data)
 			if err != nil {
 				t.Fatal(err)
@@ -119,8 +123,16 @@ func TestGeneratedAgreesWithDynamic(t *testing.T) {
 			if err := json.Unmarshal(o.JSON, &out); err != nil {
 				t.Fatal(err)
 			}
+			return string(out["result"])
 		}
-		return string(out["result"]), string(in["v"]), text + " / " + answer
+		fresh := s.call("Echo", request)
+		reused := s.call("Again", request)
+		generated = decode(fresh)
+		reason := func(answer string) string { return answer[strings.LastIndex(answer, ": ")+1:] }
+		if again := decode(reused); again != generated || generated == "" && reason(fresh) != reason(reused) {
+			t.Fatalf("%x\nfresh  %s\nreused %s\n%s\n%s", request, generated, again, fresh, reused)
+		}
+		return generated, string(in["v"]), text + " / " + fresh
 	}
 	got, dynamic, text := both(request)
 	if got == "" || got != dynamic {

@@ -46,7 +46,7 @@ func (e *provider) pkg(p *types.Package) string {
 // guards make a plain go build fail when the source has changed since.
 func (e *provider) guards() {
 	e.p("// This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.")
-	e.p("const _ = cellsdk.GeneratedV2\n")
+	e.p("const _ = cellsdk.GeneratedV3\n")
 	e.p("func _(cell %s) {\nvar _ interface {", e.receiver())
 	for i := range e.g.Methods {
 		if !e.g.Methods[i].Topic {
@@ -154,7 +154,7 @@ func (e *provider) build(data []byte) {
 		e.method(&e.g.Methods[i])
 	}
 	e.p("},\n}\n}\n")
-	e.p("func cellInvalid(f *cellwire.Fields) error {\ne := f.Err()")
+	e.p("// cellInvalid is the error of a request that does not decode.\nfunc cellInvalid(f *cellwire.Fields) error {\ne := f.Err()")
 	e.p("return &cellsdk.InvalidRequest{Field: e.Field, Reason: e.Reason}\n}\n")
 }
 
@@ -215,10 +215,16 @@ func (e *provider) method(m *genome.Method) {
 		e.p("return b, cellsdk.SendItems(stream, items, cellOut%s)\n}},", m.Name)
 		return
 	}
+	if len(m.Result.Fields) == 0 {
+		e.p("return b, err\n}},")
+		return
+	}
+	room := e.room(m.Name)
+	e.p("b = %s.Buffer()", room)
 	for i, r := range m.Result.Fields {
 		e.append(r.Type, r.ID, fmt.Sprintf("r%d", i+1))
 	}
-	e.p("return b, err\n}},")
+	e.p("return %s.Done(b), err\n}},", room)
 }
 
 // errors writes the function that knows the package's error types.
@@ -227,7 +233,7 @@ func (e *provider) errors() {
 		return
 	}
 	e.imports["errors"] = "cellerrors"
-	e.p("func cellError(err error) (name, text string, payload []byte, ok bool) {")
+	e.p("// cellError says which of the cell's own errors err is.\nfunc cellError(err error) (name, text string, payload []byte, ok bool) {")
 	for _, t := range e.g.Errors {
 		e.needAppend(t.Name)
 		e.p("if e, ok := cellerrors.AsType[*%s](err); ok && cellwire.Set(e) {", t.Name)

@@ -89,7 +89,7 @@ func comment(doc string) string {
 func (e *client) head(need string) {
 	e.imports["context"] = "context"
 	typ := e.g.Serves
-	e.p("const _ = cellsdk.GeneratedV2\n")
+	e.p("const _ = cellsdk.GeneratedV3\n")
 	e.p("// Cell is the cell %s as this package knows it.", e.g.Cell)
 	e.p("var Cell = cellsdk.Remote{")
 	e.p("Need: %q,\nVersion: %q,\nHash: %q,", need, e.g.Version, e.g.WireHash())
@@ -113,7 +113,7 @@ func (e *client) head(need string) {
 
 // errors writes the function that makes the cell's own errors of what arrives.
 func (e *client) errors() {
-	e.p("func cellError(name, text string, payload []byte) (error, func(any) bool, error) {")
+	e.p("// cellError makes the cell's own error of its name.\nfunc cellError(name, text string, payload []byte) (error, func(any) bool, error) {")
 	e.p("f := cellwire.NewFields(payload)\nswitch name {")
 	for _, t := range e.g.Errors {
 		e.needRead(t.Name)
@@ -162,11 +162,13 @@ func (e *client) method(m *genome.Method) {
 	request := "nil"
 	if len(m.Request.Fields) > 0 {
 		request = fmt.Sprintf("cellRequest%s(%s)", m.Name, strings.Join(args, ", "))
-		e.codec("cellRequest"+m.Name, fmt.Sprintf("(%s) (b []byte)", strings.Join(types, ", ")), func() {
+		room := e.room(m.Name)
+		e.codec("cellRequest"+m.Name, "encodes the parameters of "+m.Name, fmt.Sprintf("(%s) []byte", strings.Join(types, ", ")), func() {
+			e.p("b := %s.Buffer()", room)
 			for i, p := range m.Request.Fields {
 				e.append(p.Type, p.ID, fmt.Sprintf("p%d", i+1))
 			}
-			e.p("return b")
+			e.p("return %s.Done(b)", room)
 		})
 	}
 	e.body.WriteString(comment(m.Doc))
@@ -229,7 +231,7 @@ func (e *client) result(m *genome.Method) {
 	for i, r := range m.Result.Fields {
 		types = append(types, fmt.Sprintf("r%d %s", i+1, e.goType(r.Type)))
 	}
-	e.codec("cellResult"+m.Name, fmt.Sprintf("(data []byte, failed error) (%s, err error)", strings.Join(types, ", ")), func() {
+	e.codec("cellResult"+m.Name, "decodes the results of "+m.Name, fmt.Sprintf("(data []byte, failed error) (%s, err error)", strings.Join(types, ", ")), func() {
 		e.p("if failed != nil {\nerr = failed\nreturn\n}\nf := cellwire.NewFields(data)")
 		e.loop(&m.Result, func(i int) string { return fmt.Sprintf("r%d", i+1) })
 		e.p("if !f.OK() {\nerr = cellsdk.BadResult(&Cell, %q, f.Err())\n}\nreturn", m.Name)

@@ -3,6 +3,7 @@ package gen
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cell-network/cell/sdk/genome"
@@ -34,8 +35,8 @@ func (e *emitter) v(prefix string) string {
 	return fmt.Sprintf("%s%d", prefix, e.vars)
 }
 
-// codec writes a function apart, once.
-func (e *emitter) codec(name, head string, body func()) {
+// codec writes a function apart, once. does says what it does.
+func (e *emitter) codec(name, does, head string, body func()) {
 	if _, have := e.funcs[name]; have {
 		return
 	}
@@ -43,7 +44,7 @@ func (e *emitter) codec(name, head string, body func()) {
 	e.pending = append(e.pending, func() {
 		outer, vars := e.body, e.vars
 		e.body, e.vars = &bytes.Buffer{}, 0
-		e.p("func %s%s {", name, head)
+		e.p("// %s %s.\nfunc %s%s {", name, does, name, head)
 		body()
 		e.p("}\n")
 		e.funcs[name] = e.body.String()
@@ -51,21 +52,28 @@ func (e *emitter) codec(name, head string, body func()) {
 	})
 }
 
+// room is the variable that knows how long the method's messages are.
+func (e *emitter) room(method string) string {
+	name := "cellRoom" + method
+	e.funcs[name] = fmt.Sprintf("// %s knows how long the messages of %s are.\nvar %s cellwire.Room\n\n", name, method, name)
+	return name
+}
+
 // needAppend makes sure of the function that appends a struct's fields, or a named list or map as a field.
 func (e *emitter) needAppend(name string) {
 	t := e.g.Type(name)
 	if t.Sum != nil {
-		e.codec("cellAppend"+name, fmt.Sprintf("(b []byte, v %s) []byte", e.named(name)), func() { e.appendSum(t) })
+		e.codec("cellAppend"+name, "appends the variant that v is", fmt.Sprintf("(b []byte, v %s) []byte", e.named(name)), func() { e.appendSum(t) })
 		return
 	}
 	if t.Struct == nil {
-		e.codec("cellAppend"+name, fmt.Sprintf("(b []byte, id uint32, v %s) []byte", e.named(name)), func() {
+		e.codec("cellAppend"+name, "appends v as field id", fmt.Sprintf("(b []byte, id uint32, v %s) []byte", e.named(name)), func() {
 			e.appendBase(*t.Base, "id", "v")
 			e.p("return b")
 		})
 		return
 	}
-	e.codec("cellAppend"+name, fmt.Sprintf("(b []byte, v *%s) []byte", e.named(name)), func() {
+	e.codec("cellAppend"+name, "appends the fields of v", fmt.Sprintf("(b []byte, v *%s) []byte", e.named(name)), func() {
 		for _, f := range t.Struct.Fields {
 			e.append(f.Type, f.ID, "v."+f.Name)
 		}
@@ -76,17 +84,72 @@ func (e *emitter) needAppend(name string) {
 func (e *emitter) needRead(name string) {
 	t := e.g.Type(name)
 	if t.Sum != nil {
-		e.codec("cellRead"+name, fmt.Sprintf("(f *cellwire.Fields, v *%s)", e.named(name)), func() { e.readSum(t) })
+		e.codec("cellRead"+name, "reads a variant into v", fmt.Sprintf("(f *cellwire.Fields, v *%s)", e.named(name)), func() { e.readSum(t) })
 		return
 	}
 	if t.Struct == nil {
-		e.codec("cellRead"+name, fmt.Sprintf("(f *cellwire.Fields, name string, v *%s)", e.named(name)), func() {
+		e.codec("cellRead"+name, "reads the field where f is into v", fmt.Sprintf("(f *cellwire.Fields, name string, v *%s)", e.named(name)), func() {
 			e.readBase(*t.Base, *t.Base, "(*v)", "name")
 		})
 		return
 	}
-	e.codec("cellRead"+name, fmt.Sprintf("(f *cellwire.Fields, v *%s)", e.named(name)), func() {
+	e.codec("cellRead"+name, "reads the fields of v", fmt.Sprintf("(f *cellwire.Fields, v *%s)", e.named(name)), func() {
 		e.loop(t.Struct, func(i int) string { return "v." + t.Struct.Fields[i].Name })
+	})
+}
+
+// keeps tells whether a value of the type has memory that is used again when another one is read into it: that of a list, a map
+// or an optional.
+func (e *emitter) keeps(r genome.Ref) bool {
+	base, message := e.g.Resolve(r)
+	if message == nil {
+		return base.Kind == genome.List || base.Kind == genome.Map || base.Kind == genome.Optional
+	}
+	return e.g.Type(r.Name).Struct != nil && slices.ContainsFunc(message.Fields, func(f genome.Field) bool { return e.keeps(f.Type) })
+}
+
+// reset writes code that empties target.
+func (e *emitter) reset(r genome.Ref, target string) {
+	base, message := e.g.Resolve(r)
+	switch {
+	case !e.keeps(r):
+		e.p("cellwire.Zero(%s)", address(target))
+	case message != nil:
+		e.needReset(r.Name)
+		e.p("cellReset%s(f, %s)", r.Name, address(target))
+	case base.Kind == genome.List:
+		e.p("%s = %s[:0]", plain(target), target)
+	case base.Kind == genome.Map:
+		e.p("%s = cellwire.Clear(%s)", plain(target), plain(target))
+	default:
+		e.p("cellwire.Keep(f, %s)\ncellwire.Zero(%s)", plain(target), address(target))
+	}
+}
+
+// needReset makes sure of the function that empties a struct, and keeps its memory.
+func (e *emitter) needReset(name string) {
+	t := e.g.Type(name)
+	e.codec("cellReset"+name, "empties v and keeps the memory of its lists, maps and optionals", fmt.Sprintf("(f *cellwire.Fields, v *%s)", e.named(name)), func() {
+		var kept []string
+		for _, f := range t.Struct.Fields {
+			base, message := e.g.Resolve(f.Type)
+			value := "v." + f.Name
+			switch {
+			case !e.keeps(f.Type):
+				continue
+			case base.Kind == genome.Optional:
+				e.p("cellwire.Keep(f, %s)", value)
+				continue
+			case message != nil:
+				e.reset(f.Type, value)
+			case base.Kind == genome.List:
+				value += "[:0]"
+			default:
+				value = "cellwire.Clear(" + value + ")"
+			}
+			kept = append(kept, fmt.Sprintf("%s: %s,\n", f.Name, value))
+		}
+		e.p("*v = %s{\n%s}", e.named(name), strings.Join(kept, ""))
 	})
 }
 
@@ -153,10 +216,10 @@ func (e *emitter) appendField(r genome.Ref, id, value string) {
 			value = address(value)
 		}
 		e.p("var %s int\nb, %s = cellwire.Begin(b, %s)", m, m, id)
-		e.p("b = cellAppend%s(b, %s)\nb = cellwire.End(b, %s)", r.Name, value, m)
+		e.p("b = cellAppend%s(b, %s)\nb = cellwire.End(b, %s)", r.Name, plain(value), m)
 	case r.Kind == genome.Named && !base.Kind.Scalar():
 		e.needAppend(r.Name)
-		e.p("b = cellAppend%s(b, %s, %s)", r.Name, id, value)
+		e.p("b = cellAppend%s(b, %s, %s)", r.Name, id, plain(value))
 	default:
 		e.appendBase(base, id, value)
 	}
@@ -165,12 +228,12 @@ func (e *emitter) appendField(r genome.Ref, id, value string) {
 func (e *emitter) appendBase(r genome.Ref, id, value string) {
 	switch r.Kind {
 	case genome.Optional:
-		e.p("if cellwire.Set(%s) {", value)
+		e.p("if cellwire.Set(%s) {", plain(value))
 		e.appendElement(*r.Elem, id, "(*"+value+")")
 		e.p("}")
 	case genome.List:
 		if elem, _ := e.g.Resolve(*r.Elem); elem.Kind.Packed() {
-			e.p("b = cellwire.Append%ss(b, %s, %s)", helper(elem.Kind), id, value)
+			e.p("b = cellwire.Append%ss(b, %s, %s)", helper(elem.Kind), id, plain(value))
 			return
 		}
 		i := e.v("i")
@@ -193,7 +256,7 @@ func (e *emitter) appendBase(r genome.Ref, id, value string) {
 		e.appendElement(*r.Elem, "2", v)
 		e.p("b = cellwire.End(b, %s)\n}", m)
 	default:
-		e.p("b = cellwire.Append%s(b, %s, %s)", helper(r.Kind), id, value)
+		e.p("b = cellwire.Append%s(b, %s, %s)", helper(r.Kind), id, plain(value))
 	}
 }
 
@@ -232,26 +295,44 @@ func (e *emitter) read(r genome.Ref, target, name string) {
 
 // address is a pointer to target: what is behind a pointer has one.
 func address(target string) string {
-	if p, ok := strings.CutPrefix(target, "(*"); ok && strings.HasSuffix(p, ")") && !strings.ContainsAny(p[:len(p)-1], "()") {
-		return p[:len(p)-1]
+	if p, ok := behind(target); ok {
+		return plain(p)
 	}
 	return "&" + target
+}
+
+// plain is target where it stands alone, without the parentheses around what is behind a pointer.
+func plain(target string) string {
+	if p, ok := behind(target); ok {
+		return "*" + plain(p)
+	}
+	return target
+}
+
+// behind is the pointer of a target "(*pointer)".
+func behind(target string) (pointer string, ok bool) {
+	p, ok := strings.CutPrefix(target, "(*")
+	return strings.TrimSuffix(p, ")"), ok && strings.HasSuffix(p, ")")
 }
 
 func (e *emitter) readBase(r, base genome.Ref, target, name string) {
 	switch base.Kind {
 	case genome.Optional:
-		e.p("if !cellwire.Set(%s) {\n%s = cellwire.New[%s](f)\n}", target, target, e.goType(*base.Elem))
+		e.p("if !cellwire.Set(%s) {\n%s = cellwire.New[%s](f)\n}", plain(target), plain(target), e.goType(*base.Elem))
 		e.readElement(*base.Elem, "(*"+target+")", name)
 	case genome.List:
 		if elem, _ := e.g.Resolve(*base.Elem); elem.Kind.Packed() {
-			e.p("%s = cellwire.Get%ss(f, %s, %s)", target, helper(elem.Kind), name, target)
+			e.p("%s = cellwire.Get%ss(f, %s, %s)", plain(target), helper(elem.Kind), name, plain(target))
 			return
 		}
 		v := e.v("e")
-		e.p("var %s %s", v, e.goType(*base.Elem))
-		e.readElement(*base.Elem, v, name)
-		e.p("%s = cellwire.Push(f, %s, %s)", target, target, v)
+		if e.keeps(*base.Elem) {
+			e.p("%s := cellwire.Extend(f, %s)", v, address(target))
+			e.reset(*base.Elem, "(*"+v+")")
+		} else {
+			e.p("%s := cellwire.Add(f, %s)", v, address(target))
+		}
+		e.readElement(*base.Elem, "(*"+v+")", name)
 	case genome.Array:
 		if base.ByteArray() {
 			e.p("cellwire.GetArray(f, %s, %s[:])", name, target)
@@ -271,9 +352,9 @@ func (e *emitter) readBase(r, base genome.Ref, target, name string) {
 		e.readElement(*base.Elem, v, `"value"`)
 		e.p("}\n}\nf.Leave(%s, %s)\ncellwire.Put(f, &%s, %s, %s)", end, name, target, k, v)
 	case genome.Time, genome.JSON:
-		e.p("%s = cellwire.Get%s(f, %s)", target, map[genome.Kind]string{genome.Time: "Time", genome.JSON: "JSON"}[base.Kind], name)
+		e.p("%s = cellwire.Get%s(f, %s)", plain(target), map[genome.Kind]string{genome.Time: "Time", genome.JSON: "JSON"}[base.Kind], name)
 	default:
-		e.p("%s = cellwire.Get%s[%s](f, %s)", target, helper(base.Kind), e.goType(r), name)
+		e.p("%s = cellwire.Get%s[%s](f, %s)", plain(target), helper(base.Kind), e.goType(r), name)
 	}
 }
 
@@ -295,7 +376,7 @@ func (e *emitter) seq(m *genome.Message) string {
 
 // appendItem writes a function that appends an item of a stream.
 func (e *emitter) appendItem(name string, m *genome.Message) {
-	e.codec(name, fmt.Sprintf("(b []byte, item %s) []byte", e.goType(m.Fields[0].Type)), func() {
+	e.codec(name, "appends an item of a stream", fmt.Sprintf("(b []byte, item %s) []byte", e.goType(m.Fields[0].Type)), func() {
 		e.append(m.Fields[0].Type, m.Fields[0].ID, "item")
 		e.p("return b")
 	})
@@ -303,8 +384,10 @@ func (e *emitter) appendItem(name string, m *genome.Message) {
 
 // readItem writes a function that reads the field of an item's message where f is.
 func (e *emitter) readItem(name string, m *genome.Message) {
-	e.codec(name, fmt.Sprintf("(f *cellwire.Fields, item *%s)", e.goType(m.Fields[0].Type)), func() {
-		e.p("if f.ID == %d {", m.Fields[0].ID)
+	e.codec(name, "reads the field of a stream's item where f is", fmt.Sprintf("(f *cellwire.Fields, item *%s)", e.goType(m.Fields[0].Type)), func() {
+		e.p("if f.ID == %d {\nif f.View() {", m.Fields[0].ID)
+		e.reset(m.Fields[0].Type, "(*item)")
+		e.p("}")
 		e.read(m.Fields[0].Type, "(*item)", `""`)
 		e.p("}")
 	})

@@ -2,6 +2,7 @@ package gen
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -229,14 +230,42 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-func BenchmarkBuild(b *testing.B) {
-	dir := module(b)
-	if err := os.CopyFS(dir, os.DirFS("testdata/kinds")); err != nil {
+// BenchmarkRead makes the files of one cell: of an ordinary one, and of one that has everything and needs two packages of Go's
+// own to be read for it.
+func BenchmarkRead(b *testing.B) {
+	for name, source := range map[string]string{"calculator": "../../examples/calculator", "kinds": "testdata/kinds"} {
+		b.Run(name, func(b *testing.B) {
+			dir := module(b)
+			if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				s, err := Read(dir, name, "1.0.0")
+				if err == nil {
+					err = s.Write()
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkClient50 makes the packages through which 50 cells call one.
+func BenchmarkClient50(b *testing.B) {
+	g, err := genome.Parse([]byte(read(b, "../../examples/calculator/genome.json")))
+	if err != nil {
 		b.Fatal(err)
 	}
-	for b.Loop() {
-		if _, err := Build(dir, "kinds", "0.1.0"); err != nil {
-			b.Fatal(err)
+	dir := b.TempDir()
+	for round := 0; b.Loop(); round++ {
+		g.Version = fmt.Sprintf("1.0.%d", round) // every file changes
+		for i := range 50 {
+			if _, err := Client(filepath.Join(dir, fmt.Sprint(i)), "calculator", g); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
 }

@@ -23,7 +23,7 @@ func module(t testing.TB) (dir string) {
 		}
 		put(t, root, to, string(data))
 	}
-	put(t, root, "sdk/wire/stream.go", "package wire\n\ntype Stream struct{}\n")
+	put(t, root, "sdk/wire/stream.go", "package wire\n\ntype Stream struct{ Item []byte }\n")
 	return filepath.Join(root, "t")
 }
 

@@ -111,7 +111,7 @@ func scalarJSON(k Kind, c chunk) ([]byte, error) {
 		return []byte("null"), nil
 	case k == JSON:
 		var b bytes.Buffer
-		if json.Compact(&b, c.data) != nil {
+		if !utf8.Valid(c.data) || json.Compact(&b, c.data) != nil {
 			return nil, errors.New("it is not JSON")
 		}
 		return b.Bytes(), nil

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -12,11 +13,12 @@ func GetArray[E ~byte](f *Fields, name string, into []E) {
 	if !f.is(protowire.BytesType, name) {
 		return
 	}
-	if n := f.to - f.from; n != len(into) {
-		f.fail(name, fmt.Sprintf("it has %d bytes, the array has %d", n, len(into)))
+	raw := f.value()
+	if len(raw) != len(into) {
+		f.fail(name, fmt.Sprintf("it has %d bytes, the array has %d", len(raw), len(into)))
 		return
 	}
-	for i, c := range f.data[f.from:f.to] {
+	for i, c := range raw {
 		into[i] = E(c)
 	}
 }
@@ -41,7 +43,7 @@ func Fill[E any](f *Fields, name string, into, from []E) {
 
 // GetJSON reads the field, which must be JSON; no bytes are nil.
 func GetJSON(f *Fields, name string) (v json.RawMessage) {
-	if v = GetBytes[json.RawMessage](f, name); len(v) > 0 && !json.Valid(v) {
+	if v = GetBytes[json.RawMessage](f, name); len(v) > 0 && (!utf8.Valid(v) || !json.Valid(v)) {
 		f.fail(name, "it is not JSON")
 	}
 	return v
@@ -51,7 +53,7 @@ func GetJSON(f *Fields, name string) (v json.RawMessage) {
 func Raw(f *Fields) []byte {
 	switch f.kind {
 	case protowire.BytesType:
-		return append([]byte(nil), f.data[f.from:f.to]...)
+		return append([]byte(nil), f.value()...)
 	case protowire.Fixed32Type:
 		return protowire.AppendFixed32(nil, uint32(f.num))
 	case protowire.Fixed64Type:

@@ -13,12 +13,11 @@ func TestBudget(t *testing.T) {
 		"list": func(f *Fields) {
 			var s []large
 			for f.Next() {
-				var e large
 				f.Leave(f.Enter(), "s")
-				s = Push(f, s, e)
+				Add(f, &s)
 			}
-			if len(s)<<16 > leastBudget+budgetPerByte*len(message) {
-				t.Errorf("%d elements", len(s))
+			if cap(s)<<16 > leastBudget+budgetPerByte*len(message) {
+				t.Errorf("%d elements, room for %d", len(s), cap(s))
 			}
 		},
 		"map": func(f *Fields) {
@@ -53,7 +52,7 @@ func TestBudget(t *testing.T) {
 	f := NewFields(message)
 	var s []int64
 	for f.Next() {
-		s = Push(f, s, 1)
+		*Add(f, &s) = 1
 	}
 	if !f.OK() || len(s) != 10_000 {
 		t.Errorf("%d %v", len(s), f.Err())

@@ -162,6 +162,99 @@ func TestCodecErrors(t *testing.T) {
 	}
 }
 
+// A view refers to the message, a copy does not; who appends to bytes writes into neither.
+func TestView(t *testing.T) {
+	for name, open := range map[string]func([]byte) *Fields{"XXXX XXXXX": NewView, "text bytes": NewFields} {
+		data := AppendInt(AppendBytes(AppendString(nil, 1, "text"), 2, []byte("bytes")), 3, 1)
+		f, text, raw, number := open(data), "", []byte(nil), 0
+		for f.Next() {
+			switch f.ID {
+			case 1:
+				text = GetString[string](f, "text")
+			case 2:
+				raw = GetBytes[[]byte](f, "raw")
+				_ = append(raw, 0xff)
+			case 3:
+				number = GetInt[int](f, "number")
+			}
+		}
+		for i := range data {
+			data[i] = 'X'
+		}
+		if got := text + " " + string(raw); !f.OK() || got != name || number != 1 {
+			t.Errorf("%s, want %s; %d %v", got, name, number, f.Err())
+		}
+	}
+}
+
+// What a value had before is used again.
+func TestReuse(t *testing.T) {
+	type value struct {
+		list  []string
+		byKey map[string]int
+		some  *int
+	}
+	b, mark := Begin(AppendString(AppendString(nil, 1, "a"), 1, "b"), 2)
+	data := AppendInt(End(AppendInt(AppendString(b, 1, "k"), 2, 7), mark), 3, 5)
+	var v value
+	decode := func() {
+		f := NewView(data)
+		Keep(f, v.some)
+		v = value{list: v.list[:0], byKey: Clear(v.byKey)}
+		for f.Next() {
+			switch f.ID {
+			case 1:
+				*Add(f, &v.list) = GetString[string](f, "list")
+			case 2:
+				key, n, end := "", 0, f.Enter()
+				for f.Next() {
+					if f.ID == 1 {
+						key = GetString[string](f, "key")
+					} else {
+						n = GetInt[int](f, "value")
+					}
+				}
+				f.Leave(end, "byKey")
+				Put(f, &v.byKey, key, n)
+			case 3:
+				v.some = New[int](f)
+				*v.some += GetInt[int](f, "some")
+			}
+		}
+		if !f.OK() || !reflect.DeepEqual(v, value{[]string{"a", "b"}, map[string]int{"k": 7}, new(5)}) {
+			t.Fatal(v, f.Err())
+		}
+	}
+	decode()
+	list, some := &v.list[0], v.some
+	if decode(); &v.list[0] != list || v.some != some {
+		t.Error("the list or the optional is a new one")
+	}
+}
+
+// A list has room at once for as many elements as follow.
+func TestReserve(t *testing.T) {
+	var b []byte
+	for i := range 300 {
+		b = AppendString(b, 1, strings.Repeat("x", i))
+	}
+	f, s := NewFields(AppendInt(b, 2, 1)), []string(nil)
+	f.Next()
+	if Add(f, &s); cap(s) < 300 || cap(s) > 350 {
+		t.Errorf("room for %d", cap(s))
+	}
+}
+
+func TestRoom(t *testing.T) {
+	var r Room
+	for _, tt := range []struct{ used, want int }{{100, 104}, {27, 104}, {10, 16}, {1 << 20, maxRoom}, {maxRoom, maxRoom}} {
+		r.Done(make([]byte, tt.used))
+		if b := r.Buffer(); len(b) != 0 || cap(b) != tt.want {
+			t.Errorf("after %d bytes: room for %d, want %d", tt.used, cap(b), tt.want)
+		}
+	}
+}
+
 // walk reads a message in every way that fits, and goes into what may be a message.
 func walk(f *Fields, n *int) {
 	for f.Next() {
@@ -221,6 +314,19 @@ func BenchmarkFields(b *testing.B) {
 		}
 		if sum != 7 {
 			b.Fatal(sum)
+		}
+	}
+}
+
+// JSON that is not UTF-8 is no JSON, although package json takes it.
+func TestJSONIsText(t *testing.T) {
+	for data, ok := range map[string]bool{`"ü"`: true, "\"\xff\"": false, `{`: false, "": true} {
+		f := NewFields(AppendBytes(nil, 1, []byte(data)))
+		for f.Next() {
+			GetJSON(f, "j")
+		}
+		if f.OK() != ok {
+			t.Errorf("%q: %v", data, f.Err())
 		}
 	}
 }

@@ -43,7 +43,7 @@
 //	4       4     flags
 //	8       8     relative timeout in nanoseconds, 0 for none
 //	16      16    trace id, 0 for none
-//	32      8     the first 8 bytes of the hash of the schema the caller was built with, 0 when not told
+//	32      8     the first 16 hexadecimal digits of the hash of the schema the caller was built with, as a number; 0 when not told
 //	40      4     token slot, 0 today
 //	44      4     attempt, 0 for the first
 //
@@ -77,7 +77,7 @@
 //	2 varint  calls at once that the sender runs for one connection
 //	3 string  name of the cell
 //	4 string  version of the cell
-//	5 string  wire hash of the cell's genome, hexadecimal
+//	5 string  wire hash of the genome, hexadecimal: in a HELLO the one that the client was built with, in a HELLO_ACK the cell's own
 //	6 string  in a HELLO_ACK, repeated: wire hashes of older schemas that the server still answers; at most 64 of 64 bytes
 //
 // # ERROR

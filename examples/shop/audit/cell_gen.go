@@ -11,7 +11,7 @@ import (
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 func _(cell *Audit) {
 	var _ interface {
@@ -59,29 +59,33 @@ func (cell *Audit) CellBuild() *cellsdk.Genome {
 			{ID: 2, Name: "Entries",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
 					r1 := cell.Entries(ctx)
+					b = cellRoomEntries.Buffer()
 					for i1 := range r1 {
 						var m2 int
 						b, m2 = cellwire.Begin(b, 1)
 						b = cellAppendEntry(b, &r1[i1])
 						b = cellwire.End(b, m2)
 					}
-					return b, err
+					return cellRoomEntries.Done(b), err
 				}},
 		},
 	}
 }
 
+// cellInvalid is the error of a request that does not decode.
 func cellInvalid(f *cellwire.Fields) error {
 	e := f.Err()
 	return &cellsdk.InvalidRequest{Field: e.Field, Reason: e.Reason}
 }
 
+// cellAppendEntry appends the fields of v.
 func cellAppendEntry(b []byte, v *Entry) []byte {
 	b = cellwire.AppendString(b, 1, v.Who)
 	b = cellwire.AppendString(b, 2, v.What)
 	return b
 }
 
+// cellReadEntry reads the fields of v.
 func cellReadEntry(f *cellwire.Fields, v *Entry) {
 	for f.Next() {
 		switch f.ID {
@@ -92,3 +96,6 @@ func cellReadEntry(f *cellwire.Fields, v *Entry) {
 		}
 	}
 }
+
+// cellRoomEntries knows how long the messages of Entries are.
+var cellRoomEntries cellwire.Room

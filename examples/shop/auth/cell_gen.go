@@ -14,7 +14,7 @@ import (
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 func _(cell *Auth) {
 	var _ interface {
@@ -67,8 +67,9 @@ func (cell *Auth) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomSignIn.Buffer()
 					b = cellwire.AppendString(b, 1, r1)
-					return b, err
+					return cellRoomSignIn.Done(b), err
 				}},
 			{ID: 2, Name: "Who",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
@@ -87,21 +88,24 @@ func (cell *Auth) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomWho.Buffer()
 					var m1 int
 					b, m1 = cellwire.Begin(b, 1)
 					b = cellAppendUser(b, &r1)
 					b = cellwire.End(b, m1)
-					return b, err
+					return cellRoomWho.Done(b), err
 				}},
 		},
 	}
 }
 
+// cellInvalid is the error of a request that does not decode.
 func cellInvalid(f *cellwire.Fields) error {
 	e := f.Err()
 	return &cellsdk.InvalidRequest{Field: e.Field, Reason: e.Reason}
 }
 
+// cellError says which of the cell's own errors err is.
 func cellError(err error) (name, text string, payload []byte, ok bool) {
 	if e, ok := cellerrors.AsType[*Expired](err); ok && cellwire.Set(e) {
 		return "Expired", e.Error(), cellAppendExpired(payload, e), ok
@@ -112,19 +116,28 @@ func cellError(err error) (name, text string, payload []byte, ok bool) {
 	return name, text, payload, ok
 }
 
+// cellAppendExpired appends the fields of v.
 func cellAppendExpired(b []byte, v *Expired) []byte {
 	return b
 }
 
+// cellAppendRefused appends the fields of v.
 func cellAppendRefused(b []byte, v *Refused) []byte {
 	return b
 }
 
+// cellAppendUser appends the fields of v.
 func cellAppendUser(b []byte, v *cellpkg1.User) []byte {
 	b = cellwire.AppendString(b, 1, v.Name)
 	b = cellwire.AppendTime(b, 2, v.Since)
 	if cellwire.Set(v.Email) {
-		b = cellwire.AppendString(b, 3, (*v.Email))
+		b = cellwire.AppendString(b, 3, *v.Email)
 	}
 	return b
 }
+
+// cellRoomSignIn knows how long the messages of SignIn are.
+var cellRoomSignIn cellwire.Room
+
+// cellRoomWho knows how long the messages of Who are.
+var cellRoomWho cellwire.Room

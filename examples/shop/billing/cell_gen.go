@@ -12,7 +12,7 @@ import (
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 func _(cell *Billing) {
 	var _ interface {
@@ -97,21 +97,24 @@ func (cell *Billing) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomCharge.Buffer()
 					var m2 int
 					b, m2 = cellwire.Begin(b, 1)
 					b = cellAppendReceipt(b, &r1)
 					b = cellwire.End(b, m2)
-					return b, err
+					return cellRoomCharge.Done(b), err
 				}},
 		},
 	}
 }
 
+// cellInvalid is the error of a request that does not decode.
 func cellInvalid(f *cellwire.Fields) error {
 	e := f.Err()
 	return &cellsdk.InvalidRequest{Field: e.Field, Reason: e.Reason}
 }
 
+// cellError says which of the cell's own errors err is.
 func cellError(err error) (name, text string, payload []byte, ok bool) {
 	if e, ok := cellerrors.AsType[*Declined](err); ok && cellwire.Set(e) {
 		return "Declined", e.Error(), cellAppendDeclined(payload, e), ok
@@ -119,11 +122,13 @@ func cellError(err error) (name, text string, payload []byte, ok bool) {
 	return name, text, payload, ok
 }
 
+// cellAppendDeclined appends the fields of v.
 func cellAppendDeclined(b []byte, v *Declined) []byte {
 	b = cellwire.AppendString(b, 1, v.Reason)
 	return b
 }
 
+// cellAppendReceipt appends the fields of v.
 func cellAppendReceipt(b []byte, v *Receipt) []byte {
 	b = cellwire.AppendString(b, 1, v.Number)
 	b = cellwire.AppendInt(b, 2, v.Cents)
@@ -131,6 +136,7 @@ func cellAppendReceipt(b []byte, v *Receipt) []byte {
 	return b
 }
 
+// cellReadCard reads the fields of v.
 func cellReadCard(f *cellwire.Fields, v *Card) {
 	for f.Next() {
 		switch f.ID {
@@ -142,17 +148,18 @@ func cellReadCard(f *cellwire.Fields, v *Card) {
 	}
 }
 
+// cellReadInvoice reads the fields of v.
 func cellReadInvoice(f *cellwire.Fields, v *Invoice) {
 	for f.Next() {
 		switch f.ID {
 		case 1:
-			var e1 string
-			e1 = cellwire.GetString[string](f, "Address")
-			v.Address = cellwire.Push(f, v.Address, e1)
+			e1 := cellwire.Add(f, &v.Address)
+			*e1 = cellwire.GetString[string](f, "Address")
 		}
 	}
 }
 
+// cellReadPayment reads a variant into v.
 func cellReadPayment(f *cellwire.Fields, v *Payment) {
 	for f.Next() {
 		switch f.ID {
@@ -178,6 +185,7 @@ func cellReadPayment(f *cellwire.Fields, v *Payment) {
 	}
 }
 
+// cellReadVoucher reads the fields of v.
 func cellReadVoucher(f *cellwire.Fields, v *Voucher) {
 	for f.Next() {
 		switch f.ID {
@@ -188,3 +196,6 @@ func cellReadVoucher(f *cellwire.Fields, v *Voucher) {
 		}
 	}
 }
+
+// cellRoomCharge knows how long the messages of Charge are.
+var cellRoomCharge cellwire.Room

@@ -13,7 +13,7 @@ import (
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 func _(cell *Catalog) {
 	var _ interface {
@@ -61,8 +61,9 @@ func (cell *Catalog) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomImport.Buffer()
 					b = cellwire.AppendInt(b, 1, r1)
-					return b, err
+					return cellRoomImport.Done(b), err
 				}},
 			{ID: 3, Name: "Take",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
@@ -84,18 +85,21 @@ func (cell *Catalog) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomTake.Buffer()
 					b = cellwire.AppendInt(b, 1, r1)
-					return b, err
+					return cellRoomTake.Done(b), err
 				}},
 		},
 	}
 }
 
+// cellInvalid is the error of a request that does not decode.
 func cellInvalid(f *cellwire.Fields) error {
 	e := f.Err()
 	return &cellsdk.InvalidRequest{Field: e.Field, Reason: e.Reason}
 }
 
+// cellError says which of the cell's own errors err is.
 func cellError(err error) (name, text string, payload []byte, ok bool) {
 	if e, ok := cellerrors.AsType[*TooFew](err); ok && cellwire.Set(e) {
 		return "TooFew", e.Error(), cellAppendTooFew(payload, e), ok
@@ -103,6 +107,7 @@ func cellError(err error) (name, text string, payload []byte, ok bool) {
 	return name, text, payload, ok
 }
 
+// cellAppendItem appends the fields of v.
 func cellAppendItem(b []byte, v *Item) []byte {
 	b = cellwire.AppendString(b, 1, v.Name)
 	b = cellwire.AppendInt(b, 2, v.Cents)
@@ -114,19 +119,25 @@ func cellAppendItem(b []byte, v *Item) []byte {
 	return b
 }
 
+// cellAppendTooFew appends the fields of v.
 func cellAppendTooFew(b []byte, v *TooFew) []byte {
 	b = cellwire.AppendInt(b, 1, v.Left)
 	return b
 }
 
+// cellInImport reads the field of a stream's item where f is.
 func cellInImport(f *cellwire.Fields, item *Item) {
 	if f.ID == 1 {
+		if f.View() {
+			cellwire.Zero(item)
+		}
 		end1 := f.Enter()
 		cellReadItem(f, item)
 		f.Leave(end1, "")
 	}
 }
 
+// cellOutList appends an item of a stream.
 func cellOutList(b []byte, item Item) []byte {
 	var m1 int
 	b, m1 = cellwire.Begin(b, 1)
@@ -135,6 +146,7 @@ func cellOutList(b []byte, item Item) []byte {
 	return b
 }
 
+// cellReadItem reads the fields of v.
 func cellReadItem(f *cellwire.Fields, v *Item) {
 	for f.Next() {
 		switch f.ID {
@@ -157,3 +169,9 @@ func cellReadItem(f *cellwire.Fields, v *Item) {
 		}
 	}
 }
+
+// cellRoomImport knows how long the messages of Import are.
+var cellRoomImport cellwire.Room
+
+// cellRoomTake knows how long the messages of Take are.
+var cellRoomTake cellwire.Room

@@ -13,7 +13,7 @@ import (
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 func _(cell *Users) {
 	var _ interface {
@@ -66,7 +66,7 @@ func (cell *Users) CellBuild() *cellsdk.Genome {
 							if !cellwire.Set(p3) {
 								p3 = cellwire.New[string](f)
 							}
-							(*p3) = cellwire.GetString[string](f, "email")
+							*p3 = cellwire.GetString[string](f, "email")
 						}
 					}
 					if !f.OK() {
@@ -76,11 +76,12 @@ func (cell *Users) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomRegister.Buffer()
 					var m1 int
 					b, m1 = cellwire.Begin(b, 1)
 					b = cellAppendUser(b, &r1)
 					b = cellwire.End(b, m1)
-					return b, err
+					return cellRoomRegister.Done(b), err
 				}},
 			{ID: 2, Name: "Check",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
@@ -102,11 +103,12 @@ func (cell *Users) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomCheck.Buffer()
 					var m1 int
 					b, m1 = cellwire.Begin(b, 1)
 					b = cellAppendUser(b, &r1)
 					b = cellwire.End(b, m1)
-					return b, err
+					return cellRoomCheck.Done(b), err
 				}},
 			{ID: 3, Name: "Registered",
 				Stream: func(ctx cellctx.Context, request []byte, stream *cellwire.Stream) (b []byte, err error) {
@@ -116,11 +118,13 @@ func (cell *Users) CellBuild() *cellsdk.Genome {
 	}
 }
 
+// cellInvalid is the error of a request that does not decode.
 func cellInvalid(f *cellwire.Fields) error {
 	e := f.Err()
 	return &cellsdk.InvalidRequest{Field: e.Field, Reason: e.Reason}
 }
 
+// cellError says which of the cell's own errors err is.
 func cellError(err error) (name, text string, payload []byte, ok bool) {
 	if e, ok := cellerrors.AsType[*Taken](err); ok && cellwire.Set(e) {
 		return "Taken", e.Error(), cellAppendTaken(payload, e), ok
@@ -131,24 +135,28 @@ func cellError(err error) (name, text string, payload []byte, ok bool) {
 	return name, text, payload, ok
 }
 
+// cellAppendTaken appends the fields of v.
 func cellAppendTaken(b []byte, v *Taken) []byte {
 	b = cellwire.AppendString(b, 1, v.Name)
 	return b
 }
 
+// cellAppendUser appends the fields of v.
 func cellAppendUser(b []byte, v *User) []byte {
 	b = cellwire.AppendString(b, 1, v.Name)
 	b = cellwire.AppendTime(b, 2, v.Since)
 	if cellwire.Set(v.Email) {
-		b = cellwire.AppendString(b, 3, (*v.Email))
+		b = cellwire.AppendString(b, 3, *v.Email)
 	}
 	return b
 }
 
+// cellAppendWrongPassword appends the fields of v.
 func cellAppendWrongPassword(b []byte, v *WrongPassword) []byte {
 	return b
 }
 
+// cellOutRegistered appends an item of a stream.
 func cellOutRegistered(b []byte, item User) []byte {
 	var m1 int
 	b, m1 = cellwire.Begin(b, 1)
@@ -156,3 +164,9 @@ func cellOutRegistered(b []byte, item User) []byte {
 	b = cellwire.End(b, m1)
 	return b
 }
+
+// cellRoomCheck knows how long the messages of Check are.
+var cellRoomCheck cellwire.Room
+
+// cellRoomRegister knows how long the messages of Register are.
+var cellRoomRegister cellwire.Room

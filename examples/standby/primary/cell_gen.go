@@ -11,7 +11,7 @@ import (
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 func _(cell Primary) {
 	var _ interface {
@@ -47,14 +47,19 @@ func (cell Primary) CellBuild() *cellsdk.Genome {
 					if cellwire.Failed(err) {
 						return b, err
 					}
+					b = cellRoomAnswer.Buffer()
 					b = cellwire.AppendString(b, 1, r1)
-					return b, err
+					return cellRoomAnswer.Done(b), err
 				}},
 		},
 	}
 }
 
+// cellInvalid is the error of a request that does not decode.
 func cellInvalid(f *cellwire.Fields) error {
 	e := f.Err()
 	return &cellsdk.InvalidRequest{Field: e.Field, Reason: e.Reason}
 }
+
+// cellRoomAnswer knows how long the messages of Answer are.
+var cellRoomAnswer cellwire.Room

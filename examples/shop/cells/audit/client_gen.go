@@ -12,7 +12,7 @@ import (
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 // Cell is the cell audit as this package knows it.
 var Cell = cellsdk.Remote{
@@ -53,12 +53,14 @@ type Entry struct {
 	What string
 }
 
+// cellAppendEntry appends the fields of v.
 func cellAppendEntry(b []byte, v *Entry) []byte {
 	b = cellwire.AppendString(b, 1, v.Who)
 	b = cellwire.AppendString(b, 2, v.What)
 	return b
 }
 
+// cellReadEntry reads the fields of v.
 func cellReadEntry(f *cellwire.Fields, v *Entry) {
 	for f.Next() {
 		switch f.ID {
@@ -70,14 +72,17 @@ func cellReadEntry(f *cellwire.Fields, v *Entry) {
 	}
 }
 
-func cellRequestRecord(p1 Entry) (b []byte) {
+// cellRequestRecord encodes the parameters of Record.
+func cellRequestRecord(p1 Entry) []byte {
+	b := cellRoomRecord.Buffer()
 	var m1 int
 	b, m1 = cellwire.Begin(b, 1)
 	b = cellAppendEntry(b, &p1)
 	b = cellwire.End(b, m1)
-	return b
+	return cellRoomRecord.Done(b)
 }
 
+// cellResultEntries decodes the results of Entries.
 func cellResultEntries(data []byte, failed error) (r1 []Entry, err error) {
 	if failed != nil {
 		err = failed
@@ -87,11 +92,10 @@ func cellResultEntries(data []byte, failed error) (r1 []Entry, err error) {
 	for f.Next() {
 		switch f.ID {
 		case 1:
-			var e1 Entry
+			e1 := cellwire.Add(f, &r1)
 			end2 := f.Enter()
-			cellReadEntry(f, &e1)
+			cellReadEntry(f, e1)
 			f.Leave(end2, "result")
-			r1 = cellwire.Push(f, r1, e1)
 		}
 	}
 	if !f.OK() {
@@ -99,3 +103,6 @@ func cellResultEntries(data []byte, failed error) (r1 []Entry, err error) {
 	}
 	return
 }
+
+// cellRoomRecord knows how long the messages of Record are.
+var cellRoomRecord cellwire.Room

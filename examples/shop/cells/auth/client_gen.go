@@ -13,7 +13,7 @@ import (
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 // Cell is the cell auth as this package knows it.
 var Cell = cellsdk.Remote{
@@ -39,6 +39,7 @@ func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Auth, error) {
 // CellClient is for functions of package sdk.
 func (cell *Auth) CellClient() *cellsdk.Client { return cell.client }
 
+// cellError makes the cell's own error of its name.
 func cellError(name, text string, payload []byte) (error, func(any) bool, error) {
 	f := cellwire.NewFields(payload)
 	switch name {
@@ -94,16 +95,19 @@ type User struct {
 	Email *string
 }
 
+// cellReadExpired reads the fields of v.
 func cellReadExpired(f *cellwire.Fields, v *Expired) {
 	for f.Next() {
 	}
 }
 
+// cellReadRefused reads the fields of v.
 func cellReadRefused(f *cellwire.Fields, v *Refused) {
 	for f.Next() {
 	}
 }
 
+// cellReadUser reads the fields of v.
 func cellReadUser(f *cellwire.Fields, v *User) {
 	for f.Next() {
 		switch f.ID {
@@ -115,22 +119,27 @@ func cellReadUser(f *cellwire.Fields, v *User) {
 			if !cellwire.Set(v.Email) {
 				v.Email = cellwire.New[string](f)
 			}
-			(*v.Email) = cellwire.GetString[string](f, "Email")
+			*v.Email = cellwire.GetString[string](f, "Email")
 		}
 	}
 }
 
-func cellRequestSignIn(p1 string, p2 string) (b []byte) {
+// cellRequestSignIn encodes the parameters of SignIn.
+func cellRequestSignIn(p1 string, p2 string) []byte {
+	b := cellRoomSignIn.Buffer()
 	b = cellwire.AppendString(b, 1, p1)
 	b = cellwire.AppendString(b, 2, p2)
-	return b
+	return cellRoomSignIn.Done(b)
 }
 
-func cellRequestWho(p1 string) (b []byte) {
+// cellRequestWho encodes the parameters of Who.
+func cellRequestWho(p1 string) []byte {
+	b := cellRoomWho.Buffer()
 	b = cellwire.AppendString(b, 1, p1)
-	return b
+	return cellRoomWho.Done(b)
 }
 
+// cellResultSignIn decodes the results of SignIn.
 func cellResultSignIn(data []byte, failed error) (r1 string, err error) {
 	if failed != nil {
 		err = failed
@@ -149,6 +158,7 @@ func cellResultSignIn(data []byte, failed error) (r1 string, err error) {
 	return
 }
 
+// cellResultWho decodes the results of Who.
 func cellResultWho(data []byte, failed error) (r1 User, err error) {
 	if failed != nil {
 		err = failed
@@ -168,3 +178,9 @@ func cellResultWho(data []byte, failed error) (r1 User, err error) {
 	}
 	return
 }
+
+// cellRoomSignIn knows how long the messages of SignIn are.
+var cellRoomSignIn cellwire.Room
+
+// cellRoomWho knows how long the messages of Who are.
+var cellRoomWho cellwire.Room

@@ -12,7 +12,7 @@ import (
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 // Cell is the cell billing as this package knows it.
 var Cell = cellsdk.Remote{
@@ -38,6 +38,7 @@ func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Billing, error) 
 // CellClient is for functions of package sdk.
 func (cell *Billing) CellClient() *cellsdk.Client { return cell.client }
 
+// cellError makes the cell's own error of its name.
 func cellError(name, text string, payload []byte) (error, func(any) bool, error) {
 	f := cellwire.NewFields(payload)
 	switch name {
@@ -109,12 +110,14 @@ type Voucher struct {
 	Cents int64
 }
 
+// cellAppendCard appends the fields of v.
 func cellAppendCard(b []byte, v *Card) []byte {
 	b = cellwire.AppendString(b, 1, v.Number)
 	b = cellwire.AppendInt(b, 2, v.Limit)
 	return b
 }
 
+// cellAppendInvoice appends the fields of v.
 func cellAppendInvoice(b []byte, v *Invoice) []byte {
 	for i1 := range v.Address {
 		b = cellwire.AppendString(b, 1, v.Address[i1])
@@ -122,6 +125,7 @@ func cellAppendInvoice(b []byte, v *Invoice) []byte {
 	return b
 }
 
+// cellAppendPayment appends the variant that v is.
 func cellAppendPayment(b []byte, v Payment) []byte {
 	if !cellwire.Some(v) {
 		return b
@@ -158,12 +162,14 @@ func cellAppendPayment(b []byte, v Payment) []byte {
 	return b
 }
 
+// cellAppendVoucher appends the fields of v.
 func cellAppendVoucher(b []byte, v *Voucher) []byte {
 	b = cellwire.AppendString(b, 1, v.Code)
 	b = cellwire.AppendInt(b, 2, v.Cents)
 	return b
 }
 
+// cellReadDeclined reads the fields of v.
 func cellReadDeclined(f *cellwire.Fields, v *Declined) {
 	for f.Next() {
 		switch f.ID {
@@ -173,6 +179,7 @@ func cellReadDeclined(f *cellwire.Fields, v *Declined) {
 	}
 }
 
+// cellReadReceipt reads the fields of v.
 func cellReadReceipt(f *cellwire.Fields, v *Receipt) {
 	for f.Next() {
 		switch f.ID {
@@ -186,16 +193,19 @@ func cellReadReceipt(f *cellwire.Fields, v *Receipt) {
 	}
 }
 
-func cellRequestCharge(p1 string, p2 int64, p3 Payment) (b []byte) {
+// cellRequestCharge encodes the parameters of Charge.
+func cellRequestCharge(p1 string, p2 int64, p3 Payment) []byte {
+	b := cellRoomCharge.Buffer()
 	b = cellwire.AppendString(b, 1, p1)
 	b = cellwire.AppendInt(b, 2, p2)
 	var m1 int
 	b, m1 = cellwire.Begin(b, 3)
 	b = cellAppendPayment(b, p3)
 	b = cellwire.End(b, m1)
-	return b
+	return cellRoomCharge.Done(b)
 }
 
+// cellResultCharge decodes the results of Charge.
 func cellResultCharge(data []byte, failed error) (r1 Receipt, err error) {
 	if failed != nil {
 		err = failed
@@ -215,3 +225,6 @@ func cellResultCharge(data []byte, failed error) (r1 Receipt, err error) {
 	}
 	return
 }
+
+// cellRoomCharge knows how long the messages of Charge are.
+var cellRoomCharge cellwire.Room

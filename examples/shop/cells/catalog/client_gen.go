@@ -13,7 +13,7 @@ import (
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 // Cell is the cell catalog as this package knows it.
 var Cell = cellsdk.Remote{
@@ -39,6 +39,7 @@ func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Catalog, error) 
 // CellClient is for functions of package sdk.
 func (cell *Catalog) CellClient() *cellsdk.Client { return cell.client }
 
+// cellError makes the cell's own error of its name.
 func cellError(name, text string, payload []byte) (error, func(any) bool, error) {
 	f := cellwire.NewFields(payload)
 	switch name {
@@ -87,6 +88,7 @@ type TooFew struct {
 
 func (e *TooFew) Error() string { return e.cellText }
 
+// cellAppendItem appends the fields of v.
 func cellAppendItem(b []byte, v *Item) []byte {
 	b = cellwire.AppendString(b, 1, v.Name)
 	b = cellwire.AppendInt(b, 2, v.Cents)
@@ -98,6 +100,7 @@ func cellAppendItem(b []byte, v *Item) []byte {
 	return b
 }
 
+// cellInImport appends an item of a stream.
 func cellInImport(b []byte, item Item) []byte {
 	var m1 int
 	b, m1 = cellwire.Begin(b, 1)
@@ -106,14 +109,19 @@ func cellInImport(b []byte, item Item) []byte {
 	return b
 }
 
+// cellOutList reads the field of a stream's item where f is.
 func cellOutList(f *cellwire.Fields, item *Item) {
 	if f.ID == 1 {
+		if f.View() {
+			cellwire.Zero(item)
+		}
 		end1 := f.Enter()
 		cellReadItem(f, item)
 		f.Leave(end1, "")
 	}
 }
 
+// cellReadItem reads the fields of v.
 func cellReadItem(f *cellwire.Fields, v *Item) {
 	for f.Next() {
 		switch f.ID {
@@ -137,6 +145,7 @@ func cellReadItem(f *cellwire.Fields, v *Item) {
 	}
 }
 
+// cellReadTooFew reads the fields of v.
 func cellReadTooFew(f *cellwire.Fields, v *TooFew) {
 	for f.Next() {
 		switch f.ID {
@@ -146,12 +155,15 @@ func cellReadTooFew(f *cellwire.Fields, v *TooFew) {
 	}
 }
 
-func cellRequestTake(p1 string, p2 int) (b []byte) {
+// cellRequestTake encodes the parameters of Take.
+func cellRequestTake(p1 string, p2 int) []byte {
+	b := cellRoomTake.Buffer()
 	b = cellwire.AppendString(b, 1, p1)
 	b = cellwire.AppendInt(b, 2, p2)
-	return b
+	return cellRoomTake.Done(b)
 }
 
+// cellResultImport decodes the results of Import.
 func cellResultImport(data []byte, failed error) (r1 int, err error) {
 	if failed != nil {
 		err = failed
@@ -170,6 +182,7 @@ func cellResultImport(data []byte, failed error) (r1 int, err error) {
 	return
 }
 
+// cellResultTake decodes the results of Take.
 func cellResultTake(data []byte, failed error) (r1 int64, err error) {
 	if failed != nil {
 		err = failed
@@ -187,3 +200,6 @@ func cellResultTake(data []byte, failed error) (r1 int64, err error) {
 	}
 	return
 }
+
+// cellRoomTake knows how long the messages of Take are.
+var cellRoomTake cellwire.Room

@@ -12,7 +12,7 @@ import (
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 // Cell is the cell primary as this package knows it.
 var Cell = cellsdk.Remote{
@@ -42,11 +42,14 @@ func (cell *Primary) Answer(ctx context.Context, question string) (string, error
 	return cellResultAnswer(cellsdk.Call(ctx, cell.client, 1, "Answer", cellRequestAnswer(question)))
 }
 
-func cellRequestAnswer(p1 string) (b []byte) {
+// cellRequestAnswer encodes the parameters of Answer.
+func cellRequestAnswer(p1 string) []byte {
+	b := cellRoomAnswer.Buffer()
 	b = cellwire.AppendString(b, 1, p1)
-	return b
+	return cellRoomAnswer.Done(b)
 }
 
+// cellResultAnswer decodes the results of Answer.
 func cellResultAnswer(data []byte, failed error) (r1 string, err error) {
 	if failed != nil {
 		err = failed
@@ -64,3 +67,6 @@ func cellResultAnswer(data []byte, failed error) (r1 string, err error) {
 	}
 	return
 }
+
+// cellRoomAnswer knows how long the messages of Answer are.
+var cellRoomAnswer cellwire.Room

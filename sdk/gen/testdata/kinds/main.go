@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	clock "time"
@@ -184,6 +185,13 @@ func (k *Kinds) Echo(ctx context.Context, v All) All {
 	defer k.mu.Unlock()
 	k.calls++
 	return v
+}
+
+// Again sends the last of its items back.
+func (k *Kinds) Again(ctx context.Context, items iter.Seq2[All, error]) (last All, err error) {
+	for last, err = range items {
+	}
+	return last, err
 }
 
 // Hide has parameters with names that mean something in Go.

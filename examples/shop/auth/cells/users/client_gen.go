@@ -14,7 +14,7 @@ import (
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
-const _ = cellsdk.GeneratedV2
+const _ = cellsdk.GeneratedV3
 
 // Cell is the cell users as this package knows it.
 var Cell = cellsdk.Remote{
@@ -40,6 +40,7 @@ func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Users, error) {
 // CellClient is for functions of package sdk.
 func (cell *Users) CellClient() *cellsdk.Client { return cell.client }
 
+// cellError makes the cell's own error of its name.
 func cellError(name, text string, payload []byte) (error, func(any) bool, error) {
 	f := cellwire.NewFields(payload)
 	switch name {
@@ -101,14 +102,19 @@ type WrongPassword struct {
 
 func (e *WrongPassword) Error() string { return e.cellText }
 
+// cellOutRegistered reads the field of a stream's item where f is.
 func cellOutRegistered(f *cellwire.Fields, item *User) {
 	if f.ID == 1 {
+		if f.View() {
+			cellResetUser(f, item)
+		}
 		end1 := f.Enter()
 		cellReadUser(f, item)
 		f.Leave(end1, "")
 	}
 }
 
+// cellReadTaken reads the fields of v.
 func cellReadTaken(f *cellwire.Fields, v *Taken) {
 	for f.Next() {
 		switch f.ID {
@@ -118,6 +124,7 @@ func cellReadTaken(f *cellwire.Fields, v *Taken) {
 	}
 }
 
+// cellReadUser reads the fields of v.
 func cellReadUser(f *cellwire.Fields, v *User) {
 	for f.Next() {
 		switch f.ID {
@@ -129,31 +136,43 @@ func cellReadUser(f *cellwire.Fields, v *User) {
 			if !cellwire.Set(v.Email) {
 				v.Email = cellwire.New[string](f)
 			}
-			(*v.Email) = cellwire.GetString[string](f, "Email")
+			*v.Email = cellwire.GetString[string](f, "Email")
 		}
 	}
 }
 
+// cellReadWrongPassword reads the fields of v.
 func cellReadWrongPassword(f *cellwire.Fields, v *WrongPassword) {
 	for f.Next() {
 	}
 }
 
-func cellRequestCheck(p1 string, p2 string) (b []byte) {
+// cellRequestCheck encodes the parameters of Check.
+func cellRequestCheck(p1 string, p2 string) []byte {
+	b := cellRoomCheck.Buffer()
 	b = cellwire.AppendString(b, 1, p1)
 	b = cellwire.AppendString(b, 2, p2)
-	return b
+	return cellRoomCheck.Done(b)
 }
 
-func cellRequestRegister(p1 string, p2 string, p3 *string) (b []byte) {
+// cellRequestRegister encodes the parameters of Register.
+func cellRequestRegister(p1 string, p2 string, p3 *string) []byte {
+	b := cellRoomRegister.Buffer()
 	b = cellwire.AppendString(b, 1, p1)
 	b = cellwire.AppendString(b, 2, p2)
 	if cellwire.Set(p3) {
-		b = cellwire.AppendString(b, 3, (*p3))
+		b = cellwire.AppendString(b, 3, *p3)
 	}
-	return b
+	return cellRoomRegister.Done(b)
 }
 
+// cellResetUser empties v and keeps the memory of its lists, maps and optionals.
+func cellResetUser(f *cellwire.Fields, v *User) {
+	cellwire.Keep(f, v.Email)
+	*v = User{}
+}
+
+// cellResultCheck decodes the results of Check.
 func cellResultCheck(data []byte, failed error) (r1 User, err error) {
 	if failed != nil {
 		err = failed
@@ -174,6 +193,7 @@ func cellResultCheck(data []byte, failed error) (r1 User, err error) {
 	return
 }
 
+// cellResultRegister decodes the results of Register.
 func cellResultRegister(data []byte, failed error) (r1 User, err error) {
 	if failed != nil {
 		err = failed
@@ -193,3 +213,9 @@ func cellResultRegister(data []byte, failed error) (r1 User, err error) {
 	}
 	return
 }
+
+// cellRoomCheck knows how long the messages of Check are.
+var cellRoomCheck cellwire.Room
+
+// cellRoomRegister knows how long the messages of Register are.
+var cellRoomRegister cellwire.Room

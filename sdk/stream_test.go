@@ -1,0 +1,88 @@
+package sdk
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+
+	"github.com/cell-network/cell/sdk/wire"
+)
+
+// batch is an item of a stream, read as generated code reads one.
+type batch struct{ Names []string }
+
+func readBatch(f *wire.Fields, v *batch) {
+	if f.ID != 1 {
+		return
+	}
+	if f.View() {
+		v.Names = v.Names[:0]
+	}
+	end := f.Enter()
+	for f.Next() {
+		if f.ID == 1 {
+			*wire.Add(f, &v.Names) = wire.GetString[string](f, "Names")
+		}
+	}
+	f.Leave(end, "")
+}
+
+// connected is a client of a server that answers with handle.
+func connected(t *testing.T, handle wire.Handler) *Client {
+	t.Helper()
+	l, err := net.Listen("unix", t.TempDir()+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &wire.Server{Handler: handle}
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(s.Close)
+	nc, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Client{remote: &Remote{Need: "batches"}, target: "batches", conn: wire.NewConn(nc)}
+}
+
+// Items share memory only when that is asked for.
+func TestReuse(t *testing.T) {
+	const items = 50
+	c := connected(t, func(_ context.Context, r wire.Request) ([]byte, error) {
+		for i := range items {
+			b, mark := wire.Begin(nil, 1)
+			for j := range 3 + i%5 {
+				b = wire.AppendString(b, 1, fmt.Sprint("name ", i, ".", j))
+			}
+			if err := r.Stream.Send(wire.End(b, mark)); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	})
+	for _, reuse := range []bool{false, true} {
+		ctx := t.Context()
+		if reuse {
+			ctx = Reuse(ctx)
+		}
+		n, memory := 0, map[*string]bool{}
+		for item, err := range Receive(ctx, c, 1, "Batches", nil, readBatch) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for j := range 3 + n%5 {
+				want = append(want, fmt.Sprint("name ", n, ".", j))
+			}
+			if !slices.Equal(item.Names, want) {
+				t.Errorf("reuse %v: item %d is %q", reuse, n, item.Names)
+			}
+			memory[&item.Names[0]] = true
+			n++
+		}
+		if n != items || reuse != (len(memory) < 10) {
+			t.Errorf("reuse %v: %d items in %d places", reuse, n, len(memory))
+		}
+	}
+}
