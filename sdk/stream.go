@@ -10,6 +10,9 @@ import (
 	"github.com/cell-network/cell/sdk/wire"
 )
 
+// itemField is the number of the field that holds an item.
+const itemField = 1
+
 // missedField is the number of the field, beside the item's own, that says how many items before it were left out.
 const missedField = 2
 
@@ -149,8 +152,8 @@ func readItem[T any](f *wire.Fields, v *T, read func(*wire.Fields, *T)) (missed 
 			missed = wire.GetUint[uint64](f, "missed")
 			continue
 		}
+		some = some || f.ID == itemField
 		read(f, v)
-		some = true
 	}
 	if !some { // an empty list, say, is not written
 		wire.Zero(v)

@@ -172,7 +172,7 @@ func cellAppendPair(b []byte, v *Pair) []byte {
 // cellInCollect reads the field of a stream's item where f is.
 func cellInCollect(f *cellwire.Fields, item *Order) {
 	if f.ID == 1 {
-		if f.View() {
+		if f.Stale() {
 			cellResetOrder(f, item)
 		}
 		end1 := f.Enter()

@@ -18,7 +18,7 @@ import (
 
 // server is a running program whose sdk.Main answers lines.
 type server struct {
-	t   *testing.T
+	t   testing.TB
 	in  io.Writer
 	out *bufio.Reader
 }
@@ -36,7 +36,7 @@ func (s *server) call(method string, request []byte) string {
 }
 
 // start builds the cell of testdata/kinds for real and runs it.
-func start(t *testing.T) (*genome.Genome, *server) {
+func start(t testing.TB) (*genome.Genome, *server) {
 	t.Helper()
 	dir := module(t)
 	if err := os.CopyFS(dir, os.DirFS("testdata/kinds")); err != nil {
@@ -86,54 +86,88 @@ const values = `{"B":true,"I":-9223372036854775808,"I8":-128,"I16":32767,"I32":-
 	`"MS":{"g":{"type":"Group","In":[]}},"AS":[null,{"type":"Circle","R":2}],"PP":{"First":{"X":1,"Y":2},"Second":"s"},` +
 	`"PL":{"First":[1],"Second":null},"Sev":-4,"Sum":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`
 
-// Generated code and the code for the shell must write the same bytes' meaning, and refuse the same bytes.
-func TestGeneratedAgreesWithDynamic(t *testing.T) {
+// agreement compares what generated code and the code for the shell make of a request of the method Echo, which answers what
+// it was given.
+type agreement struct {
+	g       *genome.Genome
+	s       *server
+	echo    *genome.Method
+	request *genome.Method // whose results are the parameters of Echo
+	text    string         // a value with everything, as JSON
+	full    []byte         // a request with it
+}
+
+func newAgreement(t testing.TB) *agreement {
 	g, s := start(t)
-	echo := g.Method("Echo")
-	nested := strings.Replace(values, `"Next":null`, `"Next":`+values, 1)
-	request, err := genome.EncodeWords(g, echo, []string{nested})
-	if err != nil {
+	a := &agreement{g: g, s: s, echo: g.Method("Echo"), text: strings.Replace(values, `"Next":null`, `"Next":`+values, 1)}
+	a.request = &genome.Method{Name: "Echo", Result: a.echo.Request}
+	var err error
+	if a.full, err = genome.EncodeWords(g, a.echo, []string{a.text}); err != nil {
 		t.Fatal(err)
 	}
-	asResult := &genome.Method{Name: "Echo", Result: echo.Request}
-	// both returns what the program and the dynamic code make of a request: v as JSON, or nothing. The program reads it twice: into
-	// a new value, and as a view into the value of the request before.
-	both := func(request []byte) (generated, dynamic, text string) {
-		var in, out map[string]json.RawMessage
-		if o, err := genome.DecodeResults(g, asResult, request); err == nil {
-			if err := json.Unmarshal(o.JSON, &in); err != nil {
-				t.Fatal(err)
-			}
-		} else {
-			text = err.Error()
+	return a
+}
+
+// both returns what the program and the dynamic code make of a request: v as JSON, or nothing. The program reads it twice: into
+// a new value, and as a view into the value of the request before.
+func (a *agreement) both(t testing.TB, request []byte) (generated, dynamic, text string) {
+	a.s.t = t
+	var in, out map[string]json.RawMessage
+	if o, err := genome.DecodeResults(a.g, a.request, request); err == nil {
+		if err := json.Unmarshal(o.JSON, &in); err != nil {
+			t.Fatal(err)
 		}
-		decode := func(answer string) string {
-			data, ok := strings.CutPrefix(answer, "ok ")
-			if !ok {
-				return ""
-			}
-			raw, err := hex.DecodeString(data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			o, err := genome.DecodeResults(g, echo, raw)
-			if err != nil {
-				t.Fatalf("%x: the answer does not decode: %v", request, err)
-			}
-			if err := json.Unmarshal(o.JSON, &out); err != nil {
-				t.Fatal(err)
-			}
-			return string(out["result"])
-		}
-		fresh := s.call("Echo", request)
-		reused := s.call("Again", request)
-		generated = decode(fresh)
-		reason := func(answer string) string { return answer[strings.LastIndex(answer, ": ")+1:] }
-		if again := decode(reused); again != generated || generated == "" && reason(fresh) != reason(reused) {
-			t.Fatalf("%x\nfresh  %s\nreused %s\n%s\n%s", request, generated, again, fresh, reused)
-		}
-		return generated, string(in["v"]), text + " / " + fresh
+	} else {
+		text = err.Error()
 	}
+	decode := func(answer string) string {
+		data, ok := strings.CutPrefix(answer, "ok ")
+		if !ok {
+			return ""
+		}
+		raw, err := hex.DecodeString(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := genome.DecodeResults(a.g, a.echo, raw)
+		if err != nil {
+			t.Fatalf("%x: the answer does not decode: %v", request, err)
+		}
+		if err := json.Unmarshal(o.JSON, &out); err != nil {
+			t.Fatal(err)
+		}
+		return string(out["result"])
+	}
+	fresh := a.s.call("Echo", request)
+	reused := a.s.call("Again", request)
+	generated = decode(fresh)
+	reason := func(answer string) string { return answer[strings.LastIndex(answer, ": ")+1:] }
+	if again := decode(reused); again != generated || generated == "" && reason(fresh) != reason(reused) {
+		t.Fatalf("%x\nfresh  %s\nreused %s\n%s\n%s", request, generated, again, fresh, reused)
+	}
+	return generated, string(in["v"]), text + " / " + fresh
+}
+
+// FuzzGenerated is TestGeneratedAgreesWithDynamic with whatever bytes: the program must not end either.
+func FuzzGenerated(f *testing.F) {
+	a := newAgreement(f)
+	f.Add(a.full)
+	f.Add([]byte(nil))
+	for at := 0; at < len(a.full); at += 97 {
+		f.Add(a.full[:at])
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if got, dynamic, text := a.both(t, data); got != dynamic {
+			t.Fatalf("%s\ngenerated %s\ndynamic   %s", text, got, dynamic)
+		}
+	})
+}
+
+// Generated code and the code for the shell must write the same bytes' meaning, and refuse the same bytes.
+func TestGeneratedAgreesWithDynamic(t *testing.T) {
+	agreement := newAgreement(t)
+	request, nested := agreement.full, agreement.text
+	both := func(request []byte) (generated, dynamic, text string) { return agreement.both(t, request) }
 	got, dynamic, text := both(request)
 	if got == "" || got != dynamic {
 		t.Fatalf("%s\ngenerated %s\ndynamic   %s", text, got, dynamic)

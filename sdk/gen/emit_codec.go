@@ -385,7 +385,7 @@ func (e *emitter) appendItem(name string, m *genome.Message) {
 // readItem writes a function that reads the field of an item's message where f is.
 func (e *emitter) readItem(name string, m *genome.Message) {
 	e.codec(name, "reads the field of a stream's item where f is", fmt.Sprintf("(f *cellwire.Fields, item *%s)", e.goType(m.Fields[0].Type)), func() {
-		e.p("if f.ID == %d {\nif f.View() {", m.Fields[0].ID)
+		e.p("if f.ID == %d {\nif f.Stale() {", m.Fields[0].ID)
 		e.reset(m.Fields[0].Type, "(*item)")
 		e.p("}")
 		e.read(m.Fields[0].Type, "(*item)", `""`)

@@ -66,6 +66,11 @@ func join(cs []chunk, path string) ([]byte, error) {
 		default:
 			data = append(data, c.data...)
 		}
+		if len(cs) > 1 { // a field may not begin in one appearance and end in the next
+			if _, err := split(c.data); err != nil {
+				return nil, fmt.Errorf("%s: %w", path, err)
+			}
+		}
 	}
 	return data, nil
 }

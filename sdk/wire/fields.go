@@ -29,6 +29,7 @@ type Fields struct {
 
 	kind     protowire.Type
 	view     bool // strings and bytes refer to data
+	stale    bool // the value holds what was read before
 	data     []byte
 	pos, end int    // of what is left of the message
 	num      uint64 // the field's value when it is a number, or its length; its bytes end at pos
@@ -48,7 +49,7 @@ func NewFields(data []byte) *Fields {
 // and maps keep their memory. The value is good until data changes or the next one is read into it. Once it is read like this
 // it is never read with NewFields, whose lists would grow into it.
 func NewView(data []byte) *Fields {
-	return &Fields{data: data, end: len(data), budget: leastBudget + budgetPerByte*len(data), view: true}
+	return &Fields{data: data, end: len(data), budget: leastBudget + budgetPerByte*len(data), view: true, stale: true}
 }
 
 // Two bytes can stand for an empty struct of any size: what decoding may allocate is bounded by these. Structs that are mostly
@@ -83,8 +84,12 @@ func reserve[T any](f *Fields) int {
 	return n
 }
 
-// View tells that the value is read into again, and what was read before is no longer needed.
-func (f *Fields) View() bool { return f.view }
+// Stale tells, once, that the value still holds what was read before.
+func (f *Fields) Stale() bool {
+	stale := f.stale
+	f.stale = false
+	return stale
+}
 
 // Err returns the first error, or nil.
 func (f *Fields) Err() *FieldError { return f.err }

@@ -128,7 +128,7 @@ func cellAppendTooFew(b []byte, v *TooFew) []byte {
 // cellInImport reads the field of a stream's item where f is.
 func cellInImport(f *cellwire.Fields, item *Item) {
 	if f.ID == 1 {
-		if f.View() {
+		if f.Stale() {
 			cellwire.Zero(item)
 		}
 		end1 := f.Enter()

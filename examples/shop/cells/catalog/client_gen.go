@@ -112,7 +112,7 @@ func cellInImport(b []byte, item Item) []byte {
 // cellOutList reads the field of a stream's item where f is.
 func cellOutList(f *cellwire.Fields, item *Item) {
 	if f.ID == 1 {
-		if f.View() {
+		if f.Stale() {
 			cellwire.Zero(item)
 		}
 		end1 := f.Enter()

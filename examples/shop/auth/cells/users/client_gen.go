@@ -105,7 +105,7 @@ func (e *WrongPassword) Error() string { return e.cellText }
 // cellOutRegistered reads the field of a stream's item where f is.
 func cellOutRegistered(f *cellwire.Fields, item *User) {
 	if f.ID == 1 {
-		if f.View() {
+		if f.Stale() {
 			cellResetUser(f, item)
 		}
 		end1 := f.Enter()
