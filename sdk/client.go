@@ -114,7 +114,7 @@ func (c *Client) connection(ctx context.Context) (*wire.Conn, error) {
 }
 
 func (c *Client) connect(ctx context.Context) (*wire.Conn, error) {
-	nc, _, err := broker.Connect(ctx, c.target, c.remote.Hash)
+	nc, grant, err := broker.Connect(ctx, c.target, c.remote.Hash)
 	if err != nil {
 		if e, ok := errors.AsType[*broker.Error](err); ok && e.Code == broker.Denied {
 			return nil, &Denied{Cell: c.target, Reason: e.Message}
@@ -122,6 +122,7 @@ func (c *Client) connect(ctx context.Context) (*wire.Conn, error) {
 		return nil, c.failed("", &wire.NotSent{Err: err})
 	}
 	conn := wire.Greet(nc, wire.Hello{Name: os.Getenv("CELL_NAME"), Hash: c.remote.Hash})
+	go grant.Keep(conn.Done(), conn.Introduce)
 	peer, err := conn.Peer(ctx)
 	if err != nil {
 		conn.Close()
@@ -149,11 +150,17 @@ func try[R any](ctx context.Context, c *Client, method string, f func(*wire.Conn
 			return none, err
 		}
 		r, err := f(conn, attempt)
-		if _, not := errors.AsType[*wire.NotSent](err); not && ctx.Err() == nil && attempt+1 < maxAttempts && !conn.Usable() {
+		if _, not := errors.AsType[*wire.NotSent](err); not && ctx.Err() == nil && attempt+1 < maxAttempts && !conn.Usable() && !denied(err) {
 			continue
 		}
 		return r, c.failed(method, err)
 	}
+}
+
+// denied tells that no other connection would be served either.
+func denied(err error) bool {
+	e, ok := errors.AsType[*wire.Error](err)
+	return ok && e.Code == wire.CodeDenied
 }
 
 func (c *Client) call(ctx context.Context, id uint32, request []byte, attempt uint32) wire.Call {

@@ -16,13 +16,21 @@ import (
 )
 
 func TestPackets(t *testing.T) {
-	r := Request{OpReplicate, "shop.users", "c0ffee", 7, 3}
-	if got, err := ParseRequest(r.Append(nil)); err != nil || got != r {
-		t.Errorf("%+v %v", got, err)
+	for _, r := range []Request{
+		{Op: OpReplicate, Target: "shop.users", Hash: "c0ffee", Sequence: 7, Number: 3},
+		{Op: OpRenew, Target: "users", Sequence: 8, Instance: "shop.users:2", Nonce: []byte{0xff, 0}},
+	} {
+		if got, err := ParseRequest(r.Append(nil)); err != nil || !reflect.DeepEqual(got, r) {
+			t.Errorf("%+v %v", got, err)
+		}
 	}
-	a := Answer{Denied, "not you", "shop.users:2", 9, "died", 1234567}
-	if got, err := ParseAnswer(a.Append(nil)); err != nil || got != a {
-		t.Errorf("%+v %v", got, err)
+	for _, a := range []Answer{
+		{Code: Denied, Message: "not you", Instance: "shop.users:2", Sequence: 9, Event: "died", Time: 1234567},
+		{Instance: "shop.users", Nonce: []byte{0xff, 1}, Expires: 77, Introduction: []byte("\xff signed")},
+	} {
+		if got, err := ParseAnswer(a.Append(nil)); err != nil || !reflect.DeepEqual(got, a) {
+			t.Errorf("%+v %v", got, err)
+		}
 	}
 	long := Answer{Code: Failed, Message: strings.Repeat("ü", 5000)}
 	if got, err := ParseAnswer(long.Append(nil)); err != nil || len(got.Message) != maxText {
@@ -36,8 +44,9 @@ func TestPackets(t *testing.T) {
 }
 
 func FuzzPackets(f *testing.F) {
-	f.Add((&Request{OpConnect, "a", "b", 1, 2}).Append(nil))
-	f.Add((&Answer{Denied, "no", "a:2", 1, "born", 5}).Append(nil))
+	f.Add((&Request{Op: OpConnect, Target: "a", Hash: "b", Sequence: 1, Number: 2}).Append(nil))
+	f.Add((&Request{Op: OpRenew, Instance: "a", Nonce: []byte("n")}).Append(nil))
+	f.Add((&Answer{Denied, "no", "a:2", 1, "born", 5, []byte("n"), 7, []byte("i")}).Append(nil))
 	f.Add([]byte{0x1a, 0x03, 'x'})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, err := ParseRequest(b); err == nil {
@@ -118,9 +127,9 @@ func TestConnect(t *testing.T) {
 			send(c, Answer{Instance: r.Target + ":2 " + r.Hash, Sequence: r.Sequence}, 1)
 		}
 	})
-	conn, instance, err := Connect(t.Context(), "users", "abc")
-	if err != nil || instance != "users:2 abc" {
-		t.Fatal(instance, err)
+	conn, grant, err := Connect(t.Context(), "users", "abc")
+	if err != nil || grant.Instance != "users:2 abc" {
+		t.Fatal(grant, err)
 	}
 	b := make([]byte, 8)
 	if n, err := conn.Read(b); err != nil || string(b[:n]) != "hello" {
@@ -161,9 +170,9 @@ func TestConnectWaits(t *testing.T) {
 		l.Close()
 		celld(t, path, func(c *net.UnixConn, r Request) { send(c, Answer{Instance: "back", Sequence: r.Sequence}, 1) })
 	}()
-	conn, instance, err := Connect(t.Context(), "users", "")
-	if err != nil || instance != "back" {
-		t.Fatal(instance, err)
+	conn, grant, err := Connect(t.Context(), "users", "")
+	if err != nil || grant.Instance != "back" {
+		t.Fatal(grant, err)
 	}
 	conn.Close()
 }

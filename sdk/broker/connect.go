@@ -58,18 +58,60 @@ func Paths() []string {
 }
 
 // Connect asks celld for a connection to the cell that the caller's cell.toml calls target; a program that is no cell names
-// cells in full. hash is the wire hash of the genome that the caller was built with. Connect returns the name of the instance
-// too. While celld is away, as when it is replaced, it is asked again until ctx ends, for ten seconds when ctx has no
+// cells in full. hash is the wire hash of the genome that the caller was built with. The grant says what was connected; the
+// connection ends to be served at its expiry unless Keep renews it. While celld is away, as when it is replaced, it is asked again until ctx ends, for ten seconds when ctx has no
 // deadline. The error is an *Error when celld refused, or when asking again would not help.
-func Connect(ctx context.Context, target, hash string) (*net.UnixConn, string, error) {
+func Connect(ctx context.Context, target, hash string) (*net.UnixConn, Grant, error) {
 	var conn *net.UnixConn
-	var instance string
+	var g Grant
 	err := ask(ctx, &Request{Op: OpConnect, Target: target, Hash: hash}, func(_ *net.UnixConn, a Answer, fds []int) (err error) {
-		instance = a.Instance
+		g = Grant{Target: target, Instance: a.Instance, Nonce: a.Nonce, Expires: time.Unix(a.Expires, 0)}
 		conn, err = connOf(fds, target)
 		return err
 	})
-	return conn, instance, err
+	return conn, g, err
+}
+
+// renewPause is how long Keep waits after celld was asked in vain.
+const renewPause = 2 * time.Second
+
+// Keep renews a connection's introduction, each time half of its time has passed, until done is closed or celld refuses: it
+// asks celld for one and gives it to send, which sends it over the connection. A celld that is away is asked again.
+func (g Grant) Keep(done <-chan struct{}, send func(introduction []byte) error) {
+	if len(g.Nonce) == 0 { // nobody was introduced
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for wait := time.Until(g.Expires) / 2; ; {
+		select {
+		case <-done:
+			return
+		case <-time.After(wait):
+		}
+		var a Answer
+		err := ask(ctx, &Request{Op: OpRenew, Target: g.Target, Instance: g.Instance, Nonce: g.Nonce}, func(_ *net.UnixConn, answer Answer, fds []int) error {
+			closeAll(fds)
+			a = answer
+			return nil
+		})
+		if e, ok := errors.AsType[*Error](err); ok && (e.Code == Denied || e.Code == Invalid) {
+			return
+		}
+		if wait = renewPause; err == nil {
+			if send(a.Introduction) != nil {
+				return
+			}
+			wait = max(time.Until(time.Unix(a.Expires, 0))/2, renewPause/10)
+		}
+	}
 }
 
 // Do asks celld for something that has no more of an answer than whether it was done. celld is waited for as in Connect.

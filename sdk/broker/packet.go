@@ -26,6 +26,7 @@ const (
 	OpStop                    // stop Target and what is below it
 	OpReplicate               // run Number replicas of Target
 	OpWatch                   // tell what happens to Target and below it, in an answer for each event
+	OpRenew                   // make the introduction of a connection to Target anew; Instance and Nonce say which
 )
 
 // Code says how a request ended.
@@ -57,6 +58,8 @@ type Request struct {
 	Hash     string // wire hash of the genome that the caller was built with
 	Sequence uint64 // comes back in the answer
 	Number   uint64
+	Instance string
+	Nonce    []byte
 }
 
 // Answer is what celld says. With the code OK a descriptor comes along.
@@ -69,6 +72,11 @@ type Answer struct {
 	// Of an event; its cause is Message.
 	Event string
 	Time  int64 // nanoseconds since 1970
+
+	// Of a connection to a cell that is introduced to, and of a renewal, which has the signed introduction too.
+	Nonce        []byte
+	Expires      int64 // seconds since 1970
+	Introduction []byte
 }
 
 // Append appends the packet to b.
@@ -77,12 +85,19 @@ func (r *Request) Append(b []byte) []byte {
 	b = appendText(b, 2, r.Target)
 	b = appendText(b, 3, r.Hash)
 	b = appendUint(b, 4, r.Sequence)
-	return appendUint(b, 5, r.Number)
+	b = appendUint(b, 5, r.Number)
+	if r.Instance != "" {
+		b = appendText(b, 6, r.Instance)
+	}
+	if len(r.Nonce) > 0 {
+		b = appendRaw(b, 7, r.Nonce)
+	}
+	return b
 }
 
 // ParseRequest reads a packet of any origin.
 func ParseRequest(b []byte) (r Request, err error) {
-	err = fields(b, func(n protowire.Number, number uint64, text string) {
+	err = fields(b, func(n protowire.Number, number uint64, text string, raw []byte) {
 		switch n {
 		case 1:
 			r.Op = Op(min(number, 1<<32-1))
@@ -94,6 +109,10 @@ func ParseRequest(b []byte) (r Request, err error) {
 			r.Sequence = number
 		case 5:
 			r.Number = number
+		case 6:
+			r.Instance = text
+		case 7:
+			r.Nonce = some(raw)
 		}
 	})
 	return r, err
@@ -109,12 +128,19 @@ func (a *Answer) Append(b []byte) []byte {
 		b = appendText(b, 5, a.Event)
 		b = appendUint(b, 6, uint64(a.Time))
 	}
+	if len(a.Nonce) > 0 {
+		b = appendRaw(b, 7, a.Nonce)
+		b = appendUint(b, 8, uint64(a.Expires))
+	}
+	if len(a.Introduction) > 0 {
+		b = appendRaw(b, 9, a.Introduction)
+	}
 	return b
 }
 
 // ParseAnswer reads a packet.
 func ParseAnswer(b []byte) (a Answer, err error) {
-	err = fields(b, func(n protowire.Number, number uint64, text string) {
+	err = fields(b, func(n protowire.Number, number uint64, text string, raw []byte) {
 		switch n {
 		case 1:
 			a.Code = Code(min(number, 1<<32-1))
@@ -128,6 +154,12 @@ func ParseAnswer(b []byte) (a Answer, err error) {
 			a.Event = text
 		case 6:
 			a.Time = int64(number)
+		case 7:
+			a.Nonce = some(raw)
+		case 8:
+			a.Expires = int64(number)
+		case 9:
+			a.Introduction = some(raw)
 		}
 	})
 	return a, err
@@ -141,6 +173,13 @@ func appendText(b []byte, n protowire.Number, s string) []byte {
 	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), s)
 }
 
+// some is a copy of raw, nil when there is nothing.
+func some(raw []byte) []byte { return append([]byte(nil), raw...) }
+
+func appendRaw(b []byte, n protowire.Number, raw []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, n, protowire.BytesType), raw)
+}
+
 func cut(s string) string {
 	if len(s) > maxText {
 		s = s[:maxText]
@@ -148,8 +187,8 @@ func cut(s string) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-// fields calls f for every number and every text; it checks and skips the rest.
-func fields(b []byte, f func(n protowire.Number, number uint64, text string)) error {
+// fields calls f for every number and every text, which is given as it is, too; it checks and skips the rest.
+func fields(b []byte, f func(n protowire.Number, number uint64, text string, raw []byte)) error {
 	if len(b) > MaxPacket {
 		return fmt.Errorf("read packet: %d bytes, allowed are %d", len(b), MaxPacket)
 	}
@@ -165,10 +204,10 @@ func fields(b []byte, f func(n protowire.Number, number uint64, text string)) er
 		switch kind {
 		case protowire.VarintType:
 			v, _ := protowire.ConsumeVarint(b)
-			f(n, v, "")
+			f(n, v, "", nil)
 		case protowire.BytesType:
 			v, _ := protowire.ConsumeBytes(b)
-			f(n, 0, strings.ToValidUTF8(string(v), "\uFFFD"))
+			f(n, 0, strings.ToValidUTF8(string(v), "\uFFFD"), v)
 		}
 		b = b[size:]
 	}

@@ -85,7 +85,7 @@ var carried = []construct{
 var methods = []construct{
 	{f: "ctx context.Context, a, b int64) (int64, error)", note: "deadline, cancellation, trace id and priority go with `ctx`"},
 	{f: "ctx context.Context, a int64) int64", note: "callers always get an error: the call itself can fail"},
-	{f: "ctx context.Context, id string) (name string, age int, err error)", note: "as many parameters and results as you like; ids of them are by name"},
+	{f: "ctx context.Context, id string) (name string, age int, err error)", note: "on the wire parameters and results have ids, which stay with their names"},
 	{f: "ctx context.Context) error", note: "answered when it is done"},
 	{f: "ctx context.Context, what string)", note: "an event, for it has no result: the caller's error says only that it could not be sent"},
 	{f: "ctx context.Context, more ...int64) int64", note: "a list on the wire"},
@@ -115,6 +115,10 @@ var refused = []construct{
 	{f: "ctx context.Context, v Shape) error", more: "type Shape interface{ isShape() }", note: "structs with that method"},
 	{f: "ctx context.Context, v Shape) error", more: "type Shape interface{ isShape() }\ntype Side int\nfunc (Side) isShape() {}", note: "`struct{ Side int }`"},
 	{f: "ctx context.Context, v Shape) error", more: "type Shape interface{ isShape() }\ntype dot struct{}\nfunc (dot) isShape() {}", note: "`Dot`"},
+	{
+		f: "ctx context.Context, v Shape) error", note: "a struct with why",
+		more: "type Shape interface{ isShape() }\ntype Bad struct{}\nfunc (Bad) isShape() {}\nfunc (Bad) Error() string { return \"\" }",
+	},
 	{f: "ctx context.Context, v complex128) error", note: "a struct of two floats"},
 	{f: "ctx context.Context, v uintptr) error", note: "`uint64`"},
 	{f: "ctx context.Context, v **int) error", note: "`*int`"},
@@ -130,6 +134,7 @@ var refused = []construct{
 	{f: "ctx context.Context, v *big.Int) error", note: "`string`"},
 	{f: "ctx context.Context, v io.Reader) error", note: "`iter.Seq2[[]byte, error]`"},
 	{f: "ctx context.Context, v [70000]int) error", note: "a list"},
+	{f: "ctx context.Context, v [dep.N]int) error", note: "a constant of this module or of Go's own packages"},
 	{f: "ctx context.Context, err error) error", note: "an error type of the cell, which is a struct"},
 	{f: "ctx context.Context) (error, int)", note: "`(int, error)`"},
 	{f: "ctx context.Context) iter.Seq[int]", note: "`iter.Seq2[int, error]`"},
@@ -140,6 +145,8 @@ var refused = []construct{
 	{f: "ctx context.Context, t sdk.Topic[int]) error", note: "`var T sdk.Topic[int]`"},
 	{f: "ctx context.Context) error", more: "var F sdk.Topic[int]", note: "another name"},
 	{f: "ctx context.Context) error", more: "type Failed struct{ Err error }\nfunc (*Failed) Error() string { return \"\" }", note: "`Why string`"},
+	{f: "ctx context.Context, _ int, p1 string) error", note: "a name: unnamed ones are `p1`, `p2` and `r1`, `r2`"},
+	{f: "ctx context.Context) error", more: "func (S) CellBuild(ctx context.Context) error { return nil }", note: "another name; `CellClient` is taken, too"},
 	{f: "ctx context.Context, s S) error", note: "a type of its own"},
 	{f: "ctx context.Context, d Dial) error", more: "type Dial struct{}", note: "another name; `Cell` is taken, too"},
 	{f: "ctx context.Context, a Page[V], b PageV) error", more: "type Page[T any] struct{ Of T }\ntype V struct{}\ntype PageV struct{}", note: "another name"},
@@ -166,7 +173,7 @@ func (c construct) source() string {
 		f = "ctx context.Context, v " + c.typ + ") error"
 	}
 	text := service(f, c.more+"\n")
-	for _, path := range []string{"encoding/json", "errors", "io", "iter", "math/big", "net", "time"} {
+	for _, path := range []string{"encoding/json", "errors", "example.org/dep", "io", "iter", "math/big", "net", "time"} {
 		if strings.Contains(f+c.more, filepath.Base(path)+".") {
 			text = strings.Replace(text, "\"context\"\n", "\"context\"\n\t\""+path+"\"\n", 1)
 		}
@@ -293,8 +300,11 @@ func TestTypesDoc(t *testing.T) {
 			t.Errorf("%s %s: not refused, but\n%s", c.f, c.more, genome.Text(g))
 			continue
 		}
-		first, _, _ := strings.Cut(err.Error(), "\n")
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", c.written(), strings.ReplaceAll(place.ReplaceAllString(first, ""), "|", `\|`), c.note)
+		first, _, _ := strings.Cut(strings.ReplaceAll(err.Error(), dir+"/", ""), "\n")
+		if !place.MatchString(first) {
+			t.Errorf("%s %s: no place in %s", c.f, c.more, first)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", c.written(), code(place.ReplaceAllString(first, "")), c.note)
 	}
 
 	b.WriteString(ignoredHead)
@@ -319,10 +329,12 @@ Generated from what the extractor makes of each row (` + "`go test ./sdk/gen -ru
 
 The types live in the cell that provides them, as ordinary Go; ` + "`cell build`" + ` writes them into its genome and into the packages of
 its callers, with comments and under the same names. They may come from any package of the cell's own module. What cannot cross is an
-error of ` + "`cell build`" + ` with its place. What JSON is for: ` + "`cell use`" + `, the [HTTP door](http.md) and ` + "`cell genome --openapi`" + `. Protocol buffers
-are what ` + "`cell genome --proto`" + ` prints, and what is on the wire ([protocol.md](protocol.md)); the bytes are those of the value as
-field 1. Every value is checked where it arrives: one that does not fit its type fails the call with ` + "`*sdk.InvalidRequest`" + `, which names
-the field.
+error of ` + "`cell build`" + ` with its place.
+
+JSON is what ` + "`cell use`" + `, the [HTTP door](http.md) and its OpenAPI speak; ` + "`refused`" + ` is what they say of a value that does not fit. The
+column of protocol buffers is what ` + "`cell genome --proto`" + ` prints, and the bytes are the value as the field 1 of a message, as it is on the
+wire ([protocol.md](protocol.md)). Who reads checks again: what does not fit fails the call with ` + "`*sdk.InvalidRequest`" + `, which names the
+field.
 
 ## Types
 
@@ -331,8 +343,6 @@ the field.
 `
 
 const methodsHead = `
-A genome has at most 4096 methods and types, a type 1024 fields, a message 16 MiB.
-
 ## Methods
 
 Served are the exported methods of the type that ` + "`sdk.Main`" + ` gets whose first parameter is a ` + "`context.Context`" + `, those of what it

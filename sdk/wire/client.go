@@ -106,6 +106,14 @@ func (c *Conn) Ping(ctx context.Context) error {
 	}
 }
 
+// Introduce sends an introduction, which takes the place of an earlier one.
+func (c *Conn) Introduce(introduction []byte) error {
+	if err := c.send(header{kind: typeIntroduction, flags: flagIgnorable}, introduction); err != nil {
+		return fmt.Errorf("introduce: %w", c.reason(err))
+	}
+	return nil
+}
+
 // Peer waits for the server's greeting.
 func (c *Conn) Peer(ctx context.Context) (Hello, error) {
 	select {

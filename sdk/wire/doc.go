@@ -25,6 +25,7 @@
 //	10    DATA       both    one item of a call
 //	11    END        client  nothing: the client's items of the call have ended
 //	12    CREDIT     both    4 bytes: how many bytes of items more the receiver may send for the call
+//	13    INTRODUCTION client who calls, signed by celld; at most 4 KiB
 //
 //	flag  name         meaning
 //	1     ignorable    who does not know the type skips the frame; without the flag an unknown type ends the connection
@@ -32,6 +33,12 @@
 //
 // Flags that a receiver does not know mean nothing to it. Call ids are chosen by the client, start above 0 and rise with
 // every call of a connection. Frames about no call have the id 0.
+//
+// # INTRODUCTION
+//
+// celld connects, writes an introduction as the first frame, before any HELLO, and hands the connection over: it says what
+// the kernel says of the caller. A later one, which the caller asks celld for and sends itself, takes its place. It has the
+// flag 1; package broker has its form. A server that does not accept it sends a GOAWAY with the code 5.
 //
 // # CALL
 //

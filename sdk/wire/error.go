@@ -142,6 +142,15 @@ type goAway struct {
 
 func (g *goAway) Error() string { return "the server went away: " + g.message }
 
+// As makes a server that went away because it may not serve this client the same as one that denied the call.
+func (g *goAway) As(target any) bool {
+	e, ok := target.(**Error)
+	if ok = ok && g.code == CodeDenied; ok {
+		*e = &Error{Code: g.code, Message: g.message, NotExecuted: true}
+	}
+	return ok
+}
+
 func appendGoAway(b []byte, g *goAway) []byte {
 	b = binary.LittleEndian.AppendUint64(b, g.last)
 	b = appendUint(b, 1, uint64(g.code))

@@ -11,6 +11,9 @@ const MaxFrame = 16 << 20
 // MaxRequest is the longest request in bytes: a CALL's extension counts in the frame.
 const MaxRequest = MaxFrame - extensionSize
 
+// MaxIntroduction is the longest introduction in bytes.
+const MaxIntroduction = 4 << 10
+
 const (
 	headerSize    = 16
 	extensionSize = 48
@@ -36,6 +39,7 @@ const (
 	typeData
 	typeEnd
 	typeCredit
+	typeIntroduction
 )
 
 const (
@@ -55,10 +59,10 @@ const (
 var frameNames = [...]string{
 	typeHello: "HELLO", typeHelloAck: "HELLO_ACK", typeCall: "CALL", typeResult: "RESULT", typeError: "ERROR",
 	typeCancel: "CANCEL", typePing: "PING", typePong: "PONG", typeGoAway: "GOAWAY",
-	typeData: "DATA", typeEnd: "END", typeCredit: "CREDIT",
+	typeData: "DATA", typeEnd: "END", typeCredit: "CREDIT", typeIntroduction: "INTRODUCTION",
 }
 
-func (t frameType) known() bool { return t >= typeHello && t <= typeCredit }
+func (t frameType) known() bool { return t >= typeHello && t <= typeIntroduction }
 
 func (t frameType) String() string {
 	if t.known() {
@@ -82,6 +86,8 @@ func (t frameType) limits() (least, most int) {
 		return 0, maxPing
 	case typeGoAway:
 		return 8, maxGoAway
+	case typeIntroduction:
+		return 1, MaxIntroduction
 	}
 	return 0, MaxFrame
 }
@@ -91,6 +97,11 @@ type header struct {
 	kind   frameType
 	flags  uint8
 	id     uint64
+}
+
+// AppendIntroduction appends the frame that introduces a client; see Server.Introduce.
+func AppendIntroduction(b, data []byte) []byte {
+	return append(appendHeader(b, header{length: uint32(len(data)), kind: typeIntroduction, flags: flagIgnorable}), data...)
 }
 
 func appendHeader(b []byte, h header) []byte {

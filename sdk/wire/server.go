@@ -22,6 +22,8 @@ type Request struct {
 	Priority uint8   // as the caller set it; 0 is normal
 	OneWay   bool    // nobody waits for the answer
 	Stream   *Stream // nil for a call without items
+
+	Peer any // who is at the other end, as Server.Accepted and Server.Introduce say
 }
 
 // Handler answers one call. ctx ends when the caller cancels, when its timeout has passed and when its connection ends. The
@@ -50,6 +52,12 @@ type Server struct {
 	MaxConnCalls int           // the same for one connection
 	MaxHeld      int64         // bytes of requests being read or answered and of items not read; above that CodeOverloaded is answered
 	Stall        time.Duration // a connection ends when its client reads nothing for so long, or takes longer to greet or to send a frame; a long frame has a second more for each 64 KiB
+
+	// Accepted says who is at the other end of a connection that was accepted, and Introduce what an introduction says of it,
+	// after what was known before. Their answers go with the calls that follow; an error ends the connection as denied. Without
+	// them nothing is known, and introductions are skipped. They are called in turn for one connection, and must not wait.
+	Accepted  func(net.Conn) (any, error)
+	Introduce func(peer any, introduction []byte) (any, error)
 
 	// Log is told of panics, of errors of one-way calls and of connections that end for a fault of the client; the arguments
 	// are those of slog.Error. May be nil.

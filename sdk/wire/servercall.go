@@ -83,6 +83,7 @@ func (c *serverConn) call(h header) error {
 	go c.run(ctx, cancel, h.id, Request{
 		Method: e.method, Payload: b[extensionSize:], Trace: e.trace, Schema: e.schema,
 		Attempt: e.attempt, Priority: uint8(e.flags >> callPriority), OneWay: oneWay, Stream: stream,
+		Peer: c.peer,
 	})
 	return nil
 }

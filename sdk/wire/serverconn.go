@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -24,6 +25,7 @@ type serverConn struct {
 	// Of the reading goroutine alone.
 	seen  uint64 // id of the newest CALL, refused or not
 	muted bool   // a refused one-way call was logged
+	peer  any    // who is at the other end, as far as that is known
 
 	mu    sync.Mutex
 	calls map[uint64]running
@@ -60,7 +62,11 @@ func (c *serverConn) serve() {
 	c.cancel()
 	if !hungUp(err) {
 		c.s.log("connection ended", "error", err)
-		c.goAway(&goAway{code: CodeInvalidRequest, message: err.Error()}, true)
+		g := &goAway{code: CodeInvalidRequest, message: err.Error()}
+		if errors.As(err, new(*deniedError)) {
+			g.code = CodeDenied
+		}
+		c.goAway(g, true)
 		c.w.flush()
 	}
 	c.w.stop(net.ErrClosed)
@@ -73,10 +79,26 @@ func (c *serverConn) serve() {
 
 func (c *serverConn) read() error {
 	c.r.patience = c.s.Stall
-	c.r.expect(headerSize) // who connects has something to say
-	h, err := c.r.next()
-	if err != nil {
-		return err
+	if c.s.Accepted != nil {
+		peer, err := c.s.Accepted(c.nc)
+		if err != nil {
+			return &deniedError{err}
+		}
+		c.peer = peer
+	}
+	var h header
+	var err error
+	for {
+		c.r.expect(headerSize) // who connects has something to say
+		if h, err = c.r.next(); err != nil {
+			return err
+		}
+		if h.kind != typeIntroduction {
+			break
+		}
+		if err := c.introduce(h); err != nil {
+			return err
+		}
 	}
 	if h.kind != typeHello {
 		return fmt.Errorf("read frame: %v before HELLO", h.kind)
@@ -105,6 +127,8 @@ func (c *serverConn) read() error {
 			err = c.flow(h)
 		case typePing, typePong:
 			err = c.ping(h)
+		case typeIntroduction:
+			err = c.introduce(h)
 		default:
 			err = fmt.Errorf("read frame: %v from a client", h.kind)
 		}
@@ -112,6 +136,25 @@ func (c *serverConn) read() error {
 			return err
 		}
 	}
+}
+
+// deniedError ends a connection whose client may not be served.
+type deniedError struct{ err error }
+
+func (e *deniedError) Error() string { return e.err.Error() }
+func (e *deniedError) Unwrap() error { return e.err }
+
+func (c *serverConn) introduce(h header) error {
+	b, err := c.r.payload(h)
+	if err != nil || c.s.Introduce == nil {
+		return err
+	}
+	peer, err := c.s.Introduce(c.peer, b)
+	if err != nil {
+		return &deniedError{err}
+	}
+	c.peer = peer
+	return nil
 }
 
 func (c *serverConn) greet(h header) error {

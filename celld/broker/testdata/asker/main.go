@@ -55,7 +55,7 @@ func serve(c net.Conn) {
 func ask(target string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	conn, instance, err := broker.Connect(ctx, target, "")
+	conn, grant, err := broker.Connect(ctx, target, "")
 	if e, ok := errors.AsType[*broker.Error](err); ok {
 		return fmt.Sprintf("%v: %s", e.Code, e.Message)
 	}
@@ -68,5 +68,5 @@ func ask(target string) string {
 	if err != nil {
 		return "no greeting: " + err.Error()
 	}
-	return "ok " + instance + " " + greeting[:len(greeting)-1]
+	return "ok " + grant.Instance + " " + greeting[:len(greeting)-1]
 }
