@@ -130,11 +130,11 @@ var refused = []construct{
 	{f: "ctx context.Context, v Job) error", more: "type Job struct{ Steps []map[string]*Step }\ntype Step struct{ Done chan bool }", note: "the place is told, however deep"},
 	{f: "ctx context.Context, v map[float64]int) error", note: "a list of pairs"},
 	{f: "ctx context.Context, v map[Pos]int) error", more: "type Pos struct{ X int }", note: "a list of pairs"},
+	{f: "ctx context.Context, v sub.Pos) error", note: "a declaration there"},
 	{f: "ctx context.Context, v net.IP) error", note: "`string`, `[]byte` or a struct"},
 	{f: "ctx context.Context, v *big.Int) error", note: "`string`"},
 	{f: "ctx context.Context, v io.Reader) error", note: "`iter.Seq2[[]byte, error]`"},
 	{f: "ctx context.Context, v [70000]int) error", note: "a list"},
-	{f: "ctx context.Context, v [dep.N]int) error", note: "a constant of this module or of Go's own packages"},
 	{f: "ctx context.Context, err error) error", note: "an error type of the cell, which is a struct"},
 	{f: "ctx context.Context) (error, int)", note: "`(int, error)`"},
 	{f: "ctx context.Context) iter.Seq[int]", note: "`iter.Seq2[int, error]`"},
@@ -173,7 +173,7 @@ func (c construct) source() string {
 		f = "ctx context.Context, v " + c.typ + ") error"
 	}
 	text := service(f, c.more+"\n")
-	for _, path := range []string{"encoding/json", "errors", "example.org/dep", "io", "iter", "math/big", "net", "time"} {
+	for _, path := range []string{"encoding/json", "errors", "github.com/cell-network/cell/t/sub", "io", "iter", "math/big", "net", "time"} {
 		if strings.Contains(f+c.more, filepath.Base(path)+".") {
 			text = strings.Replace(text, "\"context\"\n", "\"context\"\n\t\""+path+"\"\n", 1)
 		}
