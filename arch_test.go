@@ -70,7 +70,7 @@ func TestLayers(t *testing.T) {
 			{"celld/systemd", []string{std, Module + "/celld/unit", "github.com/godbus/dbus"}, "it talks to systemd and decides nothing"},
 			{"celld", []string{std, Module + "/celld", Module + "/sdk/api", Module + "/sdk/manifest", Module + "/sdk/genome", Module + "/sdk/wire", Module + "/sdk/broker", "github.com/godbus/dbus", "golang.org/x/sys"}, "celld uses contracts of the SDK, never the commands"},
 			{"cmd/celld", []string{std, Module + "/celld", "github.com/godbus/dbus", "github.com/coreos/go-systemd"}, "wiring only"},
-			{"cmd/cell-http", []string{std, Module + "/internal/httpdoor", Module + "/sdk/broker", Module + "/sdk/manifest", "github.com/coreos/go-systemd", "golang.org/x/net"}, "wiring only"},
+			{"cmd/cell-http", []string{std, Module + "/internal/httpdoor", Module + "/sdk/broker", Module + "/sdk/manifest", Module + "/sdk/wire", "github.com/coreos/go-systemd", "golang.org/x/net"}, "wiring only"},
 			{"internal/httpdoor", []string{std, Module + "/sdk/genome", Module + "/sdk/wire", "github.com/coder/websocket"}, "it translates between two protocols and knows no celld"},
 			{"cmd/cell", []string{std, Module, "github.com/spf13/cobra", "github.com/godbus/dbus", "golang.org/x/sys", "golang.org/x/mod"}, "the command talks to daemons over their contract"},
 			{"sdk/manifest", []string{std, Module + "/internal/nearest", "github.com/pelletier/go-toml"}, "the manifest knows nothing of systemd"},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -347,18 +346,14 @@ func (s *Server) dropSlice(ctx context.Context, name string) {
 	}
 }
 
-// Connect dials a cell's socket, which wakes it. While a pair is exchanged or re-armed a refusal is tried again.
-func (s *Server) Connect(ctx context.Context, name string) (*os.File, error) {
-	if _, _, err := s.rootOf(name); err != nil {
-		return nil, err
-	}
+// dial connects to an instance's socket, which wakes it. While a pair is exchanged or re-armed a refusal is tried again.
+func (s *Server) dial(ctx context.Context, name string) (*net.UnixConn, error) {
 	var d net.Dialer
 	path := unit.SocketPath(s.SocketDir, name)
 	for try := 0; ; try++ {
 		c, err := d.DialContext(ctx, "unix", path)
 		if err == nil {
-			defer c.Close()
-			return c.(*net.UnixConn).File()
+			return c.(*net.UnixConn), nil
 		}
 		refused := errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EAGAIN)
 		if !refused || try == 4 {

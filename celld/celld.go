@@ -4,6 +4,7 @@ package celld
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
 	"log/slog"
 	"os"
@@ -35,6 +36,9 @@ type Server struct {
 	Helper    string // path of celld
 	Notify    string // the manager's notification socket, where ProtectHome hides it: below /run/user
 	Log       *slog.Logger
+
+	Key      ed25519.PrivateKey // signs introductions
+	Lifetime time.Duration      // of introductions; 0 is the longest
 
 	known trees // as they were read last
 

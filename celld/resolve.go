@@ -72,7 +72,7 @@ func (s *Server) needed(tree *manifest.Tree, n *manifest.Node, need manifest.Nee
 		switch r, ok := s.Store.Roots()[need.Name]; {
 		case !ok:
 			return "", failure(api.ErrNotReady, "need %s of %s: no cell %s was started: clone %s and start it with cell mitosis", need.Name, n.Name, need.Name, need.Git)
-		case s.System && r.Owner != owner && owner != 0:
+		case s.System && r.Owner != owner && owner != 0 && !s.Invites(need.Name):
 			return "", failure(api.ErrDenied, "need %s of %s: the cell %s belongs to another user", need.Name, n.Name, need.Name)
 		}
 		return need.Name, nil
@@ -102,7 +102,7 @@ func (s *Server) needed(tree *manifest.Tree, n *manifest.Node, need manifest.Nee
 		for _, o := range other.Nodes {
 			switch {
 			case o.Manifest.Dir != dir:
-			case s.System && r.Owner != owner && owner != 0:
+			case s.System && r.Owner != owner && owner != 0 && o.Manifest.Auth.Allow == nil:
 				foreign = true
 			default:
 				return o.Name, nil
@@ -116,6 +116,12 @@ func (s *Server) needed(tree *manifest.Tree, n *manifest.Node, need manifest.Nee
 		return "", broken
 	}
 	return "", failure(api.ErrNotReady, "need %s of %s: the cell in %s was not started: cell mitosis %s", need.Name, n.Name, dir, dir)
+}
+
+// Invites tells whether a cell says itself who may call it, so that others than its owner's may be meant.
+func (s *Server) Invites(name string) bool {
+	n, err := s.node(name)
+	return err == nil && n.Manifest.Auth.Allow != nil
 }
 
 // kept is the cell that serves callers built against hash: name itself, or an older major version NAME-vN beside it.
@@ -227,8 +233,18 @@ func (s *Server) Below(caller, target string) (string, error) {
 	return "", failure(api.ErrDenied, "%s is not below %s, which manages only its own subtree", target, self)
 }
 
-// MayReach refuses a program of user uid, which is no cell, a cell of somebody else.
-func (s *Server) MayReach(uid int, name string) error {
+// reaches finds the cell that the caller means by target. A program that is no cell names cells in full; whether it may call
+// one is mayCall's to say.
+func (s *Server) reaches(who Caller, target, hash string) (string, error) {
+	if who.Cell != "" {
+		return s.Resolve(who.Cell, target, hash)
+	}
+	_, _, err := s.rootOf(target)
+	return target, err
+}
+
+// MayManage refuses a program of user uid, which is no cell, a cell of somebody else.
+func (s *Server) MayManage(uid int, name string) error {
 	owner, err := s.OwnerOfCell(name)
 	if err != nil {
 		return err
@@ -239,15 +255,44 @@ func (s *Server) MayReach(uid int, name string) error {
 	return failure(api.ErrDenied, "%s belongs to another user", name)
 }
 
-// ConnectAny connects to one of a cell's instances, in turn, and returns its name. It wakes a cell that sleeps.
-func (s *Server) ConnectAny(ctx context.Context, name string) (*os.File, string, error) {
-	instances := []string{name}
-	if root, r, err := s.rootOf(name); err == nil {
-		if tree, err := s.tree(root, r, time.Now().Add(-recent)); err == nil {
-			if n := tree.Find(name); n != nil {
-				instances = unit.Instances(n)
-			}
+// Call connects a caller to the cell that it means by target: to one of its instances, in turn, or to the one that target
+// names. A cell that sleeps wakes. hash is the wire hash that the caller was built with.
+func (s *Server) Call(ctx context.Context, who Caller, target, hash string) (*Introduced, error) {
+	name, err := s.reaches(who, target, hash)
+	if err != nil {
+		return nil, err
+	}
+	denied, err := s.mayCall(who, name)
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.node(name)
+	if err != nil {
+		return nil, err
+	}
+	c, instance, err := s.connectAny(ctx, n, name)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	to := &Introduced{Instance: instance}
+	if n.Manifest.Speaks == "cell" {
+		if to.Nonce, to.Expires, err = s.introduce(c, who, instance, denied); err != nil {
+			return nil, err
 		}
+	}
+	if to.File, err = c.File(); err != nil {
+		return nil, failure(api.ErrNotReady, "hand over the connection to %s: %v", instance, err)
+	}
+	s.Called(instance, who.String())
+	return to, nil
+}
+
+// connectAny connects to the instance name, or to one of those of n when name is the cell.
+func (s *Server) connectAny(ctx context.Context, n *manifest.Node, name string) (*net.UnixConn, string, error) {
+	instances := []string{name}
+	if name == n.Name {
+		instances = unit.Instances(n)
 	}
 	s.mu.Lock()
 	if s.turns == nil {
@@ -260,12 +305,11 @@ func (s *Server) ConnectAny(ctx context.Context, name string) (*os.File, string,
 		at := instances[(turn+i)%len(instances)]
 		var d net.Dialer
 		if c, err := d.DialContext(ctx, "unix", unit.SocketPath(s.SocketDir, at)); err == nil {
-			defer c.Close()
-			f, err := c.(*net.UnixConn).File()
-			return f, at, err
+			return c.(*net.UnixConn), at, nil
 		}
 	}
 	// Nobody listens at this moment: the first one is waited for, as long as it may take to be exchanged.
-	f, err := s.Connect(ctx, instances[turn%len(instances)])
-	return f, instances[turn%len(instances)], err
+	at := instances[turn%len(instances)]
+	c, err := s.dial(ctx, at)
+	return c, at, err
 }

@@ -90,7 +90,7 @@ func TestResolveOwners(t *testing.T) {
 		cell string
 		ok   bool
 	}{{nobody, "users", true}, {nobody, "secrets", false}, {1, "users", false}, {0, "users", true}, {0, "secrets", true}, {nobody, "none", false}} {
-		if err := r.MayReach(tt.uid, tt.cell); (err == nil) != tt.ok {
+		if err := r.MayManage(tt.uid, tt.cell); (err == nil) != tt.ok {
 			t.Errorf("user %d and %s: %v", tt.uid, tt.cell, err)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // handler answers the calls of the genome's methods.
-func handler(g *Genome) (wire.Handler, error) {
+func handler(g *Genome, gate *gate) (wire.Handler, error) {
 	methods := make(map[uint32]*Method, len(g.Methods))
 	for i := range g.Methods {
 		m := &g.Methods[i]
@@ -25,7 +25,12 @@ func handler(g *Genome) (wire.Handler, error) {
 		if m == nil {
 			return nil, &wire.Error{Code: wire.CodeNoSuchMethod, Message: fmt.Sprintf("cell %s has no method %d", g.Name, r.Method)}
 		}
-		ctx = withMeta(ctx, meta{trace: r.Trace, priority: r.Priority})
+		caller, _ := r.Peer.(*peer)
+		if why := gate.admits(caller, m.Name); why != "" {
+			slog.Warn("denied", "method", m.Name, "caller", caller.Cell, "uid", caller.UID, "reason", why)
+			return nil, &wire.Error{Code: wire.CodeDenied, Message: why}
+		}
+		ctx = withMeta(ctx, meta{trace: r.Trace, priority: r.Priority, caller: caller})
 		var result []byte
 		var err error
 		switch {

@@ -45,13 +45,14 @@ func run(c Cell) int {
 		return exitUsage
 	}
 	installLog(g.Name)
-	handle, err := handler(g)
+	gate := newGate(os.Getenv("CELL_NAME"), os.Getenv("CELL_BROKER"))
+	handle, err := handler(g, gate)
 	if err != nil {
 		slog.Error(err.Error())
 		return exitFail
 	}
 	server := &wire.Server{
-		Handler: handle, Genome: g.JSON, Log: slog.Error,
+		Handler: handle, Genome: g.JSON, Log: slog.Error, Accepted: gate.accepted, Introduce: gate.introduce,
 		Hello: wire.Hello{Name: g.Name, Version: g.Version, Hash: g.Hash, Accepts: g.Accepts},
 	}
 	failed := make(chan error, len(listeners))

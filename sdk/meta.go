@@ -10,6 +10,7 @@ import (
 type meta struct {
 	trace    [16]byte
 	priority uint8
+	caller   *peer // of the call that is being served
 }
 
 type metaKey struct{}

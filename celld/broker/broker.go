@@ -93,7 +93,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 			return fmt.Errorf("accept from cells: %w", err)
 		}
 		who, err := s.identify(c)
-		if err != nil || !s.enter(who.uid) {
+		if err != nil || !s.enter(who.UID) {
 			if err != nil {
 				s.Cells.Log.Debug("who asks cannot be told", "error", err) // as often as somebody likes
 			}
@@ -101,7 +101,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 			continue
 		}
 		go func() {
-			defer s.leave(who.uid)
+			defer s.leave(who.UID)
 			defer c.Close()
 			s.serve(ctx, c, who)
 		}()
@@ -129,7 +129,7 @@ func (s *Server) leave(uid int) {
 }
 
 // serve answers the requests of one connection, one after the other.
-func (s *Server) serve(ctx context.Context, c *net.UnixConn, who caller) {
+func (s *Server) serve(ctx context.Context, c *net.UnixConn, who celld.Caller) {
 	data := make([]byte, broker.MaxPacket+1)
 	for {
 		_ = c.SetDeadline(time.Now().Add(idle))
@@ -170,7 +170,7 @@ func (s *Server) serve(ctx context.Context, c *net.UnixConn, who caller) {
 }
 
 // answer does what is asked for as long as the caller waits for it.
-func (s *Server) answer(ctx context.Context, c *net.UnixConn, who caller, r broker.Request) (broker.Answer, *os.File) {
+func (s *Server) answer(ctx context.Context, c *net.UnixConn, who celld.Caller, r broker.Request) (broker.Answer, *os.File) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	done := make(chan struct{})
@@ -179,45 +179,49 @@ func (s *Server) answer(ctx context.Context, c *net.UnixConn, who caller, r brok
 	switch r.Op {
 	case broker.OpConnect:
 		return s.connect(ctx, who, r)
+	case broker.OpRenew:
+		return s.renew(who, r), nil
 	case broker.OpSpawn, broker.OpStop, broker.OpReplicate:
 		return s.manage(ctx, who, r), nil
 	}
 	return broker.Answer{Code: broker.Invalid, Message: fmt.Sprintf("operation %d is not known to this celld", r.Op)}, nil
 }
 
-func (s *Server) connect(ctx context.Context, who caller, r broker.Request) (broker.Answer, *os.File) {
-	name := r.Target
-	err := error(nil)
-	if who.cell != "" {
-		name, err = s.Cells.Resolve(who.cell, r.Target, r.Hash)
-	} else {
-		err = s.Cells.MayReach(who.uid, name)
-	}
+func (s *Server) connect(ctx context.Context, who celld.Caller, r broker.Request) (broker.Answer, *os.File) {
+	to, err := s.Cells.Call(ctx, who, r.Target, r.Hash)
 	if err != nil {
 		return failed(err), nil
 	}
-	f, instance, err := s.Cells.ConnectAny(ctx, name)
-	if err != nil {
-		return failed(err), nil
+	a := broker.Answer{Instance: to.Instance}
+	if to.Nonce != nil {
+		a.Nonce, a.Expires = to.Nonce, to.Expires.Unix()
 	}
-	s.Cells.Called(instance, who.String())
-	return broker.Answer{Instance: instance}, f
+	return a, to.File
+}
+
+// renew makes the introduction of a caller's connection anew.
+func (s *Server) renew(who celld.Caller, r broker.Request) broker.Answer {
+	data, expires, err := s.Cells.Renew(who, r.Target, r.Hash, r.Instance, r.Nonce)
+	if err != nil {
+		return failed(err)
+	}
+	return broker.Answer{Instance: r.Instance, Nonce: r.Nonce, Expires: expires.Unix(), Introduction: data}
 }
 
 // managed is the cell that the caller may manage by that name.
-func (s *Server) managed(who caller, target string) (string, error) {
-	if who.cell != "" {
-		return s.Cells.Below(who.cell, target)
+func (s *Server) managed(who celld.Caller, target string) (string, error) {
+	if who.Cell != "" {
+		return s.Cells.Below(who.Cell, target)
 	}
-	if s.Cells.System && who.uid != 0 {
+	if s.Cells.System && who.UID != 0 {
 		// Whether a user may run cells is polkit's to say, which is asked on D-Bus.
 		return "", &celld.Error{Name: api.ErrDenied, Text: "only root and cells themselves manage cells here: use the command cell"}
 	}
-	return target, s.Cells.MayReach(who.uid, target)
+	return target, s.Cells.MayManage(who.UID, target)
 }
 
 // manage starts, stops or replicates.
-func (s *Server) manage(ctx context.Context, who caller, r broker.Request) broker.Answer {
+func (s *Server) manage(ctx context.Context, who celld.Caller, r broker.Request) broker.Answer {
 	name, err := s.managed(who, r.Target)
 	if err != nil {
 		return failed(err)
@@ -243,11 +247,11 @@ func (s *Server) manage(ctx context.Context, who caller, r broker.Request) broke
 }
 
 // events tells a caller what happens until it hangs up.
-func (s *Server) events(ctx context.Context, c *net.UnixConn, who caller, r broker.Request) broker.Answer {
-	name, err := unit.Base(who.cell), error(nil)
+func (s *Server) events(ctx context.Context, c *net.UnixConn, who celld.Caller, r broker.Request) broker.Answer {
+	name, err := unit.Base(who.Cell), error(nil)
 	if r.Target != "" {
 		name, err = s.managed(who, r.Target)
-	} else if who.cell == "" && who.uid != 0 && who.uid != os.Geteuid() {
+	} else if who.Cell == "" && who.UID != 0 && who.UID != os.Geteuid() {
 		err = &celld.Error{Name: api.ErrDenied, Text: "only root watches the cells of all users: name one"}
 	}
 	if err != nil {
@@ -270,7 +274,7 @@ func (s *Server) events(ctx context.Context, c *net.UnixConn, who caller, r brok
 			if !ok {
 				return broker.Answer{Code: broker.Failed, Message: "the watcher is too slow for what happens"}
 			}
-			if r.Target == "" && who.cell != "" && unit.Base(e.Instance) == name {
+			if r.Target == "" && who.Cell != "" && unit.Base(e.Instance) == name {
 				continue // the caller is not below itself
 			}
 			a := broker.Answer{Sequence: r.Sequence, Instance: e.Instance, Event: e.What, Message: e.Cause, Time: e.Time.UnixNano()}

@@ -280,7 +280,7 @@ func TestCallerOf(t *testing.T) {
 		switch {
 		case tt.want == "no" && err == nil, tt.want != "no" && err != nil:
 			t.Errorf("user %d in %s: %+v %v", tt.uid, tt.group, who, err)
-		case err == nil && (who.cell != tt.want || who.uid != tt.uid):
+		case err == nil && (who.Cell != tt.want || who.UID != tt.uid):
 			t.Errorf("user %d in %s: %+v, want %q", tt.uid, tt.group, who, tt.want)
 		}
 	}

@@ -8,28 +8,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cell-network/cell/celld"
 	"github.com/cell-network/cell/celld/unit"
 )
 
-// caller is who asks: an instance of a cell or, when cell is empty, a program of a user.
-type caller struct {
-	cell string
-	uid  int
-}
-
-// String names the caller: its cell, or its user.
-func (c caller) String() string {
-	if c.cell != "" {
-		return unit.Base(c.cell)
-	}
-	return fmt.Sprintf("user %d", c.uid)
-}
-
 // identify asks the kernel who connected.
-func (s *Server) identify(c *net.UnixConn) (caller, error) {
+func (s *Server) identify(c *net.UnixConn) (celld.Caller, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return caller{}, err
+		return celld.Caller{}, err
 	}
 	var cred *unix.Ucred
 	var cerr error
@@ -39,23 +26,23 @@ func (s *Server) identify(c *net.UnixConn) (caller, error) {
 			pidfd, cerr = peer(int(fd), int(cred.Pid))
 		}
 	}); err != nil {
-		return caller{}, err
+		return celld.Caller{}, err
 	}
 	if cerr != nil {
-		return caller{}, fmt.Errorf("ask who connected: %w", cerr)
+		return celld.Caller{}, fmt.Errorf("ask who connected: %w", cerr)
 	}
 	if cred.Pid == 0 { // it is outside of the manager's namespace of processes, where no cell is
-		return caller{uid: int(cred.Uid)}, nil
+		return celld.Caller{UID: int(cred.Uid)}, nil
 	}
 	defer unix.Close(pidfd)
 	group, err := groupOf(int(cred.Pid))
 	if err != nil {
-		return caller{}, err
+		return celld.Caller{}, err
 	}
 	// The id could be another process's by now. One that still runs after the look had it all the time.
 	p := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
 	if n, err := unix.Poll(p, 0); err != nil || n != 0 {
-		return caller{}, fmt.Errorf("who connected is gone: process %d", cred.Pid)
+		return celld.Caller{}, fmt.Errorf("who connected is gone: process %d", cred.Pid)
 	}
 	return s.callerOf(group, int(cred.Uid))
 }
@@ -72,17 +59,17 @@ func peer(socket, pid int) (int, error) {
 
 // callerOf is who runs in a control group. A process that the manager put into a cell's group is that cell; who is in no cell's
 // counts by its user. What is in a slice of cells and is none of this manager's is refused: it may do less than its user.
-func (s *Server) callerOf(group string, uid int) (caller, error) {
-	who := caller{cell: cellOf(group, s.root), uid: uid}
-	if who.cell == "" {
+func (s *Server) callerOf(group string, uid int) (celld.Caller, error) {
+	who := celld.Caller{Cell: cellOf(group, s.root), UID: uid}
+	if who.Cell == "" {
 		if strings.Contains(group+"/", "/cell.slice/") {
-			return caller{}, fmt.Errorf("%q is no cell of this manager", group)
+			return celld.Caller{}, fmt.Errorf("%q is no cell of this manager", group)
 		}
 		return who, nil
 	}
 	// The machine's cells run as their owners and cannot become anybody else.
-	if owner, err := s.Cells.OwnerOfCell(who.cell); err == nil && s.Cells.System && owner != uid {
-		return caller{}, fmt.Errorf("user %d is not the owner of %s", uid, who.cell)
+	if owner, err := s.Cells.OwnerOfCell(who.Cell); err == nil && s.Cells.System && owner != uid {
+		return celld.Caller{}, fmt.Errorf("user %d is not the owner of %s", uid, who.Cell)
 	}
 	return who, nil
 }

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/user"
-	"strconv"
 	"strings"
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/cell-network/cell/celld"
 	"github.com/cell-network/cell/sdk/api"
 )
 
@@ -67,7 +66,7 @@ func (m *manager) may(ctx context.Context, msg dbus.Message, uid, owner int, wha
 		return nil
 	}
 	if !m.srv.System {
-		return denied("%s belongs to user %s", what, userName(os.Geteuid()))
+		return denied("%s belongs to user %s", what, celld.UserName(os.Geteuid()))
 	}
 	action := runOwn
 	if uid != owner {
@@ -80,9 +79,9 @@ func (m *manager) may(ctx context.Context, msg dbus.Message, uid, owner int, wha
 	case err == nil && ok, err != nil && uid == owner:
 		return nil
 	case uid == owner:
-		return denied("%s may not run cells here (polkit: %s)", userName(uid), action)
+		return denied("%s may not run cells here (polkit: %s)", celld.UserName(uid), action)
 	}
-	return denied("%s belongs to %s; %s may not manage it (polkit: %s)", what, userName(owner), userName(uid), action)
+	return denied("%s belongs to %s; %s may not manage it (polkit: %s)", what, celld.UserName(owner), celld.UserName(uid), action)
 }
 
 type subject struct {
@@ -115,11 +114,4 @@ func notThere(err error) bool {
 	}
 	return e.Name == "org.freedesktop.DBus.Error.ServiceUnknown" ||
 		e.Name == "org.freedesktop.PolicyKit1.Error.Failed" && strings.Contains(e.Error(), "is not registered")
-}
-
-func userName(uid int) string {
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		return u.Username
-	}
-	return strconv.Itoa(uid)
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/cell-network/cell/internal/httpdoor"
 	"github.com/cell-network/cell/sdk/broker"
 	"github.com/cell-network/cell/sdk/manifest"
+	"github.com/cell-network/cell/sdk/wire"
 )
 
 // Bounds on connections of clients.
@@ -64,9 +65,14 @@ func run(args []string, out io.Writer) error {
 		return errors.New("cell.toml names no cell in [needs] or [cells], so there is nothing to call")
 	}
 	config.Log = slog.Error
-	config.Connect = func(ctx context.Context, cell string) (net.Conn, error) {
-		c, _, err := broker.Connect(ctx, cell, "")
-		return c, err
+	config.Connect = func(ctx context.Context, cell string) (*wire.Conn, error) {
+		c, grant, err := broker.Connect(ctx, cell, "")
+		if err != nil {
+			return nil, err
+		}
+		conn := wire.Greet(c, wire.Hello{Name: os.Getenv("CELL_NAME")})
+		go grant.Keep(conn.Done(), conn.Introduce)
+		return conn, nil
 	}
 	listeners, err := activation.Listeners()
 	if err != nil {

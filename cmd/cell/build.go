@@ -40,6 +40,9 @@ func whyBuild(m *manifest.Manifest) (string, error) {
 // reports whether anything was built, what is worth saying of the cell's interface, and what the build wrote.
 func build(ctx context.Context, x *interfaces, tree *manifest.Tree, n *manifest.Node) (built bool, note, output string, err error) {
 	m := n.Manifest
+	if err := x.rules(m); err != nil {
+		return false, "", "", err
+	}
 	if err := x.generate(m); err != nil {
 		return false, "", "", err
 	}

@@ -36,6 +36,9 @@ func checkGenerated(tree *manifest.Tree) error {
 	x := newInterfaces()
 	var all []string
 	for _, n := range tree.Nodes {
+		if err := x.rules(n.Manifest); err != nil {
+			all = append(all, err.Error())
+		}
 		stale, err := x.drift(n.Manifest)
 		if err != nil {
 			all = append(all, err.Error())

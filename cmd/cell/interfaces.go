@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
+	"github.com/cell-network/cell/internal/nearest"
 	"github.com/cell-network/cell/sdk/gen"
 	"github.com/cell-network/cell/sdk/genome"
 	"github.com/cell-network/cell/sdk/manifest"
@@ -168,6 +171,32 @@ func (x *interfaces) generate(m *manifest.Manifest) error {
 		if _, err := gen.Client(m.Dir, c.need.Name, c.genome); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// rules refuses an [auth.methods] that names a method which the cell has not: it would protect nothing.
+func (x *interfaces) rules(m *manifest.Manifest) error {
+	if len(m.Auth.Methods) == 0 {
+		return nil
+	}
+	r := x.of(m.Dir)
+	if r.err != nil {
+		return r.err
+	}
+	var names []string
+	for _, method := range r.genome.Methods {
+		names = append(names, method.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Auth.Methods)) {
+		if slices.Contains(names, name) {
+			continue
+		}
+		hints := []string{r.genome.Serves + " has " + strings.Join(names, ", ")}
+		if near := nearest.Word(name, names); near != "" {
+			hints = []string{"did you mean " + near + "?"}
+		}
+		return &codeError{exitError, fmt.Sprintf("%s: [auth.methods] %s: %s has no such method", relative(filepath.Join(m.Dir, manifest.File)), name, r.genome.Serves), hints}
 	}
 	return nil
 }

@@ -101,6 +101,14 @@ func run() error {
 	if kind != "system" {
 		s.Notify = filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "systemd/notify")
 	}
+	if s.Key, err = celld.OpenKey(state, filepath.Join(socketDir, broker.Dir)); err != nil {
+		return err
+	}
+	if text := os.Getenv("CELL_INTRODUCTION"); text != "" {
+		if s.Lifetime, err = time.ParseDuration(text); err != nil || s.Lifetime <= 0 {
+			return fmt.Errorf("CELL_INTRODUCTION=%s: not a duration", text)
+		}
+	}
 	sd.OnUnknown = func(property string) {
 		s.Log.Warn("this systemd does not know a property; cells run without it", "property", property, "systemd", sd.Version())
 	}

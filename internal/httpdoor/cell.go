@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/cell-network/cell/sdk/genome"
@@ -15,7 +14,7 @@ import (
 // genome of its own: another version may answer.
 type cell struct {
 	name   string
-	dial   func(context.Context, string) (net.Conn, error)
+	dial   func(context.Context, string) (*wire.Conn, error)
 	log    func(message string, args ...any)
 	lock   chan struct{} // holds what follows; one connects, the others wait for it
 	conn   *wire.Conn
@@ -42,11 +41,10 @@ func (c *cell) connection(ctx context.Context) (_ *wire.Conn, _ *genome.Genome, 
 	if c.conn != nil && c.conn.Usable() {
 		return c.conn, c.genome, nil
 	}
-	nc, err := c.dial(ctx, c.name)
+	conn, err := c.dial(ctx, c.name)
 	if err != nil {
 		return nil, nil, &unreachable{c.name, err}
 	}
-	conn := wire.NewConn(nc)
 	data, err := conn.Call(ctx, 0, nil) // the built-in method that answers the genome
 	if err != nil {
 		conn.Close()

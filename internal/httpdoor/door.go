@@ -24,8 +24,8 @@ import (
 
 // Config says what a door leads to and whom it lets in.
 type Config struct {
-	Cells   []string                                                 // names under which cells are reached, one label each
-	Connect func(ctx context.Context, cell string) (net.Conn, error) // connects to one of them
+	Cells   []string                                                   // names under which cells are reached, one label each
+	Connect func(ctx context.Context, cell string) (*wire.Conn, error) // connects to one of them
 
 	Token   string       // what callers send as a bearer token; empty lets everybody in who reaches the door
 	Hosts   []string     // names that requests may be addressed to, beside IP addresses, localhost and names without a dot

@@ -72,7 +72,7 @@ type provider struct {
 	sent    atomic.Int64 // items of Forever
 	ended   chan error   // how streams and hanging calls ended
 	notes   chan string
-	connect func(context.Context, string) (net.Conn, error)
+	connect func(context.Context, string) (*wire.Conn, error)
 }
 
 func newProvider(t testing.TB) *provider {
@@ -88,11 +88,15 @@ func newProvider(t testing.TB) *provider {
 	}
 	go func() { _ = p.server.Serve(l) }()
 	t.Cleanup(p.server.Close)
-	p.connect = func(ctx context.Context, name string) (net.Conn, error) {
+	p.connect = func(ctx context.Context, name string) (*wire.Conn, error) {
 		if name == "gone" {
 			return nil, fmt.Errorf("nobody serves it")
 		}
-		return (&net.Dialer{}).DialContext(ctx, "unix", l.Addr().String())
+		c, err := (&net.Dialer{}).DialContext(ctx, "unix", l.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		return wire.NewConn(c), nil
 	}
 	return p
 }
@@ -458,7 +462,7 @@ func TestProviderRestarts(t *testing.T) {
 	var now atomic.Pointer[provider]
 	now.Store(p)
 	_, s := open(t, p, func(c *Config) {
-		c.Connect = func(ctx context.Context, name string) (net.Conn, error) { return now.Load().connect(ctx, name) }
+		c.Connect = func(ctx context.Context, name string) (*wire.Conn, error) { return now.Load().connect(ctx, name) }
 	})
 	if status, body, _ := ask(t, s, "", "/my-clock/Add", `{"a":1}`); status != 200 {
 		t.Fatal(status, body)

@@ -65,7 +65,9 @@ func (d *Door) events(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	if d.write(w, []byte(": "+s.m.Name+"\n\n")) != nil {
 		return
 	}
-	items := s.read(ctx)
+	enough := make(chan struct{})
+	defer close(enough)
+	items := s.read(enough)
 	beat := time.NewTicker(alive)
 	defer beat.Stop()
 	for {
@@ -108,15 +110,16 @@ type item struct {
 	last bool
 }
 
-// read reads the stream item by item; the next is read when one was taken.
-func (s *opened) read(ctx context.Context) <-chan item {
+// read reads the stream item by item until nobody takes them any more; the next is read when one was taken. The last one is
+// given also when the call's time is over: it says so.
+func (s *opened) read(enough <-chan struct{}) <-chan item {
 	c := make(chan item)
 	go func() {
 		for {
 			i := s.next()
 			select {
 			case c <- i:
-			case <-ctx.Done():
+			case <-enough:
 				return
 			}
 			if i.last {

@@ -90,7 +90,9 @@ func (c *conversation) talk(ctx context.Context) told {
 	defer s.Close()
 	fault := make(chan *failure, 1)
 	go func() { fault <- c.listen(s, cancel) }()
-	items := s.read(ctx)
+	enough := make(chan struct{})
+	defer close(enough)
+	items := s.read(enough)
 	for {
 		select {
 		case i := <-items:

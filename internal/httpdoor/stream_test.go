@@ -35,6 +35,11 @@ func TestEvents(t *testing.T) {
 			t.Errorf("%s %s: %d %s", c.method, c.path, status, body)
 		}
 	}
+	for range 20 { // the end is told each time
+		if _, body, _ := ask(t, s, "GET", "/my-clock/Forever", "", "Accept: text/event-stream", "Connect-Timeout-Ms: 1"); !strings.Contains(body, "deadline_exceeded") {
+			t.Fatalf("%.200s", body)
+		}
+	}
 	for path, want := range map[string]int{"/my-clock/Add": 501, "/my-clock/Chat": 501, "/my-clock/Ticks?message=x": 400, "/gone/Ticks": 503} {
 		if status, body, h := ask(t, s, "GET", path, "", "Accept: text/event-stream"); status != want || h.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %d %s", path, status, body)

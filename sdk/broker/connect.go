@@ -65,7 +65,7 @@ func Connect(ctx context.Context, target, hash string) (*net.UnixConn, Grant, er
 	var conn *net.UnixConn
 	var g Grant
 	err := ask(ctx, &Request{Op: OpConnect, Target: target, Hash: hash}, func(_ *net.UnixConn, a Answer, fds []int) (err error) {
-		g = Grant{Target: target, Instance: a.Instance, Nonce: a.Nonce, Expires: time.Unix(a.Expires, 0)}
+		g = Grant{Target: target, Hash: hash, Instance: a.Instance, Nonce: a.Nonce, Expires: time.Unix(a.Expires, 0)}
 		conn, err = connOf(fds, target)
 		return err
 	})
@@ -97,7 +97,7 @@ func (g Grant) Keep(done <-chan struct{}, send func(introduction []byte) error) 
 		case <-time.After(wait):
 		}
 		var a Answer
-		err := ask(ctx, &Request{Op: OpRenew, Target: g.Target, Instance: g.Instance, Nonce: g.Nonce}, func(_ *net.UnixConn, answer Answer, fds []int) error {
+		err := ask(ctx, &Request{Op: OpRenew, Target: g.Target, Hash: g.Hash, Instance: g.Instance, Nonce: g.Nonce}, func(_ *net.UnixConn, answer Answer, fds []int) error {
 			closeAll(fds)
 			a = answer
 			return nil

@@ -92,6 +92,7 @@ func parseIntroduction(b []byte) (*Introduction, error) {
 // Grant is a connection's introduction as the caller knows it.
 type Grant struct {
 	Target   string // as the caller named it
+	Hash     string // of the genome that the caller was built with
 	Instance string // that was connected
 	Nonce    []byte
 	Expires  time.Time

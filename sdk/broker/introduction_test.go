@@ -73,7 +73,7 @@ func TestKeep(t *testing.T) {
 		asked++
 		a := Answer{Sequence: r.Sequence, Introduction: []byte("fresh"), Expires: time.Now().Add(time.Second / 2).Unix()}
 		switch {
-		case r.Op != OpRenew || r.Target != "users" || r.Instance != "users:2" || string(r.Nonce) != "once":
+		case r.Op != OpRenew || r.Target != "users" || r.Hash != "hash" || r.Instance != "users:2" || string(r.Nonce) != "once":
 			a = Answer{Sequence: r.Sequence, Code: Invalid, Message: "that is not what was granted"}
 		case asked == 1: // it goes away before it answers
 			return
@@ -85,7 +85,7 @@ func TestKeep(t *testing.T) {
 	sent := 0
 	done := make(chan struct{})
 	defer close(done)
-	Grant{"users", "users:2", []byte("once"), time.Now().Add(50 * time.Millisecond)}.Keep(done, func(b []byte) error {
+	Grant{"users", "hash", "users:2", []byte("once"), time.Now().Add(50 * time.Millisecond)}.Keep(done, func(b []byte) error {
 		if string(b) != "fresh" {
 			t.Errorf("%q was sent", b)
 		}
@@ -100,5 +100,5 @@ func TestKeep(t *testing.T) {
 	// The connection ended.
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	Grant{"users", "users:2", []byte("once"), time.Now().Add(time.Hour)}.Keep(ended.Done(), nil)
+	Grant{"users", "hash", "users:2", []byte("once"), time.Now().Add(time.Hour)}.Keep(ended.Done(), nil)
 }

@@ -61,8 +61,8 @@ var keys = []Key{
 	{Section: "cells", Name: "NAME", Type: "{ path, replicas }", Default: "path: NAME, replicas: 1", Example: `{ path = "gateway", replicas = 3 }`, Doc: "A child: a cell of this one's own subtree, started before it and stopped after it.", set: setChild},
 	{Section: "needs", Name: "NAME", Type: "{ path } or { git, ref, path }", Default: "–", Example: `{ path = "../mathlib" }`, Doc: "A cell that this one calls but does not own; in one tree it starts first. With `git` its source is in a repository, at a branch or tag `ref` and below `path`: `cell sync` fetches what it serves, and the cell that runs under the need's name is called.", set: setNeed},
 
-	{Section: "auth", Name: "allow", Type: "list of strings", Default: "the same owner", Example: `["user:alice", "cell:web"]`, Doc: "Who may call.", Later: true},
-	{Section: "auth", Name: "methods", Type: "table of lists", Default: "–", Example: `{ Delete = ["user:alice"] }`, Doc: "Who may call a method.", Later: true},
+	{Section: "auth", Name: "allow", Type: "list of strings", Default: "the same owner", Example: `["user:alice", "cell:shop.web"]`, Doc: "Who may call: `user:NAME`, the cells and programs of a user; `cell:NAME`, a cell by its full name; `cell:NAME.*`, what is below it. Without the key its owner and what is his; with it nobody else than is listed, and the owner and root themselves.", set: setAllow},
+	{Section: "auth", Name: "methods", Type: "table of lists", Default: "{}", Example: `{ Delete = ["user:alice"] }`, Doc: "Who of those may call a method, as in `allow`. For cells that speak `cell`.", set: setMethods},
 	{Section: "secrets", Name: "NAME", Type: "string", Default: "–", Example: `"file:/etc/key"`, Doc: "A secret, handed over as a credential.", Later: true},
 	{Section: "paths", Name: "NAME", Type: "table", Default: "–", Example: `{ path = "/srv/media" }`, Doc: "A directory beside the cell's own.", Later: true},
 	{Section: "place", Name: "pin", Type: "string", Default: "–", Example: `"node-a"`, Doc: "Where it runs.", Later: true},
@@ -188,6 +188,69 @@ func setEnv(d *decoder, k Key, v value) {
 			d.m.Env[name] = s
 		}
 	}
+}
+
+func setAllow(d *decoder, k Key, v value) { d.m.Auth.Allow = d.principals(k, v) }
+
+// maxMethods is how many methods may have rules: an introduction has to have room for their names.
+const maxMethods = 32
+
+func setMethods(d *decoder, k Key, v value) {
+	if v.kind != unstable.Table {
+		d.wrong(k, v)
+		return
+	}
+	d.m.Auth.Methods = map[string][]Principal{}
+	for _, name := range v.tab.keys {
+		e := v.tab.get[name]
+		if !methodForm.MatchString(name) {
+			d.add(e.pos, "methods: %q is not the name of a method", short(name)).hint("write it as in Go, with a capital letter")
+			continue
+		}
+		d.m.Auth.Methods[name] = d.principals(Key{Name: "methods." + name, Type: k.Type, Example: k.Example}, e.val)
+	}
+	if len(d.m.Auth.Methods) > maxMethods {
+		d.add(v.pos, "methods: %d have rules, at most %d can", len(d.m.Auth.Methods), maxMethods)
+	}
+}
+
+var (
+	methodForm = regexp.MustCompile(`^\p{Lu}[\p{L}\d_]{0,63}$`)
+	userForm   = regexp.MustCompile(`^[a-zA-Z_][\w.-]{0,63}\$?$`)
+)
+
+// principals reads who may do something. Nobody at all is written as an empty list.
+func (d *decoder) principals(k Key, v value) []Principal {
+	list, ok := d.strs(k, v)
+	all := []Principal{}
+	if !ok {
+		return all
+	}
+	for _, s := range list {
+		kind, name, _ := strings.Cut(s, ":")
+		p := Principal{kind, name}
+		if kind == "cell" {
+			if below, ok := strings.CutSuffix(name, ".*"); ok {
+				p = Principal{"below", below}
+			}
+		}
+		switch right := func() bool {
+			for part := range strings.SplitSeq(p.Name, ".") {
+				if !ValidName(part) {
+					return false
+				}
+			}
+			return true
+		}; {
+		case kind == "node" || kind == "author":
+			d.add(v.pos, "%s: %s:… is not supported yet", k.Name, kind).hint("name users and cells")
+		case kind == "user" && userForm.MatchString(name), kind == "cell" && right():
+			all = append(all, p)
+		default:
+			d.add(v.pos, "%s: %q is neither a user nor a cell", k.Name, short(s)).hint(`write "user:alice", "cell:shop.web" or "cell:shop.*"`)
+		}
+	}
+	return all
 }
 
 func setCPU(d *decoder, k Key, v value) {

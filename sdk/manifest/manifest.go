@@ -26,6 +26,7 @@ type Manifest struct {
 	Life      Life
 	Cells     []Child
 	Needs     []Need
+	Auth      Auth
 	Net       Net
 	About     About
 
@@ -68,6 +69,24 @@ type Need struct {
 	Git  string // address of a repository; empty when Path leads to the cell
 	Ref  string // branch or tag of the repository; empty is its default branch
 	Pos  Pos
+}
+
+// Auth says who may call a cell. A nil Allow leaves it to the owner and what is his; Methods allow some of those the named
+// methods, and the others none of these.
+type Auth struct {
+	Allow   []Principal
+	Methods map[string][]Principal
+}
+
+// Principal is one who may call: Kind is "user", "cell", or "below" for the cells below one.
+type Principal struct{ Kind, Name string }
+
+// String is the principal as it is written.
+func (p Principal) String() string {
+	if p.Kind == "below" {
+		return "cell:" + p.Name + ".*"
+	}
+	return p.Kind + ":" + p.Name
 }
 
 // Net is what a cell may reach outside Cell and what it opens to the outside.

@@ -258,6 +258,8 @@ func (d *decoder) defaults() {
 		}
 	}
 	switch {
+	case m.Speaks != "cell" && len(m.Auth.Methods) > 0:
+		d.add(m.at("auth.methods"), "methods: a cell that speaks %s has none", m.Speaks).hint("allow says who may connect")
 	case m.Speaks != "cell" && m.Life.RetireAfter > 0:
 		d.add(m.at("life.retire_after"), "retire_after: only calls of cells that speak cell are counted")
 	case m.Speaks == "cell" && m.Port > 0:

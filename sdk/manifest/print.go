@@ -2,6 +2,8 @@ package manifest
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -65,6 +67,16 @@ func (m *Manifest) String() string {
 			}
 		}
 		line("needs", n.Name, "{ "+strings.Join(parts, ", ")+" }")
+	}
+	if m.Auth.Allow != nil {
+		line("auth", "allow", principals(m.Auth.Allow))
+	}
+	if len(m.Auth.Methods) > 0 {
+		var rules []string
+		for _, name := range slices.Sorted(maps.Keys(m.Auth.Methods)) {
+			rules = append(rules, name+" = "+principals(m.Auth.Methods[name]))
+		}
+		line("auth", "methods", "{ "+strings.Join(rules, ", ")+" }")
 	}
 	line("net", "internet", strconv.FormatBool(m.Net.Internet))
 	line("net", "publish", list(m.Net.Publish))
@@ -144,4 +156,12 @@ func quote(s string) string {
 	}
 	b.WriteByte('"')
 	return b.String()
+}
+
+func principals(all []Principal) string {
+	words := make([]string, len(all))
+	for i, p := range all {
+		words[i] = p.String()
+	}
+	return list(words)
 }

@@ -1,0 +1,108 @@
+package celld
+
+import (
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/sdk/api"
+	"github.com/cell-network/cell/sdk/manifest"
+)
+
+// Caller is who wants to call a cell, as the kernel says.
+type Caller struct {
+	Cell string // the instance; empty for a program that is no cell
+	UID  int
+
+	// Admitted is a program that an administrator's rule allows to use cells that are not its user's.
+	Admitted bool
+}
+
+// String names the caller: its cell, or its user.
+func (c Caller) String() string {
+	if c.Cell != "" {
+		return unit.Base(c.Cell)
+	}
+	return "user " + UserName(c.UID)
+}
+
+// UserName is a user's name, or the number where there is none.
+func UserName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(uid)
+}
+
+// mayCall decides whether the caller may call a cell, and which of its methods it may not. What a cell names in its [needs]
+// is Resolve's to decide.
+func (s *Server) mayCall(who Caller, name string) (denied []string, err error) {
+	owner, err := s.OwnerOfCell(name)
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.node(name)
+	if err != nil {
+		return nil, err
+	}
+	mine := who.UID == owner || who.UID == 0 || who.UID == os.Geteuid()
+	rules := n.Manifest.Auth
+	switch {
+	case who.Cell == "" && (mine || who.Admitted): // who can stop it and change its rules may call it
+		return nil, nil
+	case rules.Allow == nil && !mine:
+		return nil, s.refused(who, name, "it belongs to another user, and its cell.toml has no [auth]")
+	case rules.Allow != nil && !matches(rules.Allow, who):
+		return nil, s.refused(who, name, "[auth] of %s does not allow it", filepath.Join(n.Manifest.Dir, manifest.File))
+	}
+	for method, some := range rules.Methods {
+		if !matches(some, who) {
+			denied = append(denied, method)
+		}
+	}
+	slices.Sort(denied)
+	return denied, nil
+}
+
+// refused tells the caller, and the log who was refused what.
+func (s *Server) refused(who Caller, name, format string, args ...any) error {
+	err := failure(api.ErrDenied, "%s may not call %s: "+format, append([]any{who, unit.Base(name)}, args...)...)
+	s.Log.Warn("denied", "caller", who.String(), "cell", name)
+	return err
+}
+
+func matches(all []manifest.Principal, who Caller) bool {
+	cell := unit.Base(who.Cell)
+	return slices.ContainsFunc(all, func(p manifest.Principal) bool {
+		switch p.Kind {
+		case "user":
+			u, err := user.Lookup(p.Name)
+			return err == nil && u.Uid == strconv.Itoa(who.UID)
+		case "cell":
+			return who.Cell != "" && p.Name == cell
+		}
+		return who.Cell != "" && strings.HasPrefix(cell, p.Name+".")
+	})
+}
+
+// node is a cell in its tree, as that was read within the last second.
+func (s *Server) node(name string) (*manifest.Node, error) {
+	root, r, err := s.rootOf(name)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := s.tree(root, r, time.Now().Add(-recent))
+	if err != nil {
+		return nil, err
+	}
+	n := tree.Find(unit.Base(name))
+	if n == nil {
+		return nil, failure(api.ErrNotFound, "%s is no longer in the tree of %s", unit.Base(name), r.Dir)
+	}
+	return n, nil
+}

@@ -1,0 +1,118 @@
+package celld
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/sdk/api"
+	"github.com/cell-network/cell/sdk/broker"
+	"github.com/cell-network/cell/sdk/wire"
+)
+
+// OpenKey reads the key that introductions are signed with from the directory of celld's state, and makes one where there is
+// none; cells find its public part beside celld's socket. The key outlives celld, so that a celld that restarts is believed.
+func OpenKey(state, hub string) (ed25519.PrivateKey, error) {
+	path := filepath.Join(state, "key")
+	seed, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		seed = make([]byte, ed25519.SeedSize)
+		_, _ = rand.Read(seed) // never fails
+		err = replace(path, seed, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the key of introductions: %w", err)
+	}
+	if len(seed) != ed25519.SeedSize {
+		return nil, fmt.Errorf("open the key of introductions: %s has %d bytes, wanted are %d", path, len(seed), ed25519.SeedSize)
+	}
+	key := ed25519.NewKeyFromSeed(seed)
+	if err := replace(filepath.Join(hub, broker.PublicKeyFile), key.Public().(ed25519.PublicKey), 0o644); err != nil {
+		return nil, fmt.Errorf("write the public key of introductions: %w", err)
+	}
+	return key, nil
+}
+
+// replace writes a file whole or not at all.
+func replace(path string, data []byte, mode os.FileMode) error {
+	next := path + ".new"
+	if err := os.WriteFile(next, data, mode); err != nil {
+		return err
+	}
+	if err := os.Chmod(next, mode); err != nil {
+		return err
+	}
+	return os.Rename(next, path)
+}
+
+// Introduced is a connection to a cell on which its caller was introduced.
+type Introduced struct {
+	File     *os.File
+	Instance string
+	Nonce    []byte // nil when the cell speaks http or tcp, which nothing is written to
+	Expires  time.Time
+}
+
+// nonce is that of a connection. Its second half says that this celld, or one before it, granted the connection to that caller
+// and callee: nobody has to remember it for a renewal.
+func (s *Server) nonce(random []byte, who Caller, instance string) []byte {
+	mac := hmac.New(sha256.New, s.Key.Seed())
+	fmt.Fprintf(mac, "nonce\\x00%s\\x00%d\\x00%s\\x00%x", who.Cell, who.UID, instance, random)
+	return append(bytes.Clone(random), mac.Sum(nil)[:16]...)
+}
+
+// introduction signs who calls which instance over the connection.
+func (s *Server) introduction(who Caller, instance string, nonce []byte, denied []string) ([]byte, time.Time) {
+	lifetime := broker.Lifetime
+	if s.Lifetime > 0 {
+		lifetime = min(lifetime, s.Lifetime)
+	}
+	i := broker.Introduction{
+		Cell: who.Cell, UID: uint32(who.UID), Callee: instance, Nonce: nonce, Denied: denied,
+		Expires: time.Now().Add(lifetime).Truncate(time.Second),
+	}
+	return i.Sign(s.Key), i.Expires
+}
+
+// introduce writes into a connection who is about to use it.
+func (s *Server) introduce(c net.Conn, who Caller, instance string, denied []string) (nonce []byte, expires time.Time, err error) {
+	random := make([]byte, 16)
+	_, _ = rand.Read(random) // never fails
+	nonce = s.nonce(random, who, instance)
+	data, expires := s.introduction(who, instance, nonce, denied)
+	_ = c.SetWriteDeadline(time.Now().Add(time.Second)) // nothing was written before: it does not wait
+	if _, err := c.Write(wire.AppendIntroduction(nil, data)); err != nil {
+		return nil, expires, failure(api.ErrNotReady, "introduce %s to %s: %v", who, instance, err)
+	}
+	return nonce, expires, c.SetWriteDeadline(time.Time{})
+}
+
+// Renew makes the introduction of a connection that was granted to the caller anew, as far as the caller may still call.
+func (s *Server) Renew(who Caller, target, hash, instance string, nonce []byte) ([]byte, time.Time, error) {
+	name, err := s.reaches(who, target, hash)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if unit.Base(instance) != unit.Base(name) {
+		return nil, time.Time{}, failure(api.ErrDenied, "%s is no instance of %s", instance, name)
+	}
+	if len(nonce) != 32 || !hmac.Equal(nonce, s.nonce(nonce[:16], who, instance)) {
+		return nil, time.Time{}, failure(api.ErrDenied, "the connection to %s was not granted to %s", instance, who)
+	}
+	denied, err := s.mayCall(who, instance)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	data, expires := s.introduction(who, instance, nonce, denied)
+	return data, expires, nil
+}
