@@ -45,7 +45,7 @@ func (s *Server) resolve(caller, target, hash string, since time.Time) (string, 
 		return "", failure(api.ErrNotFound, "%s is no longer in the tree of %s", self, r.Dir)
 	}
 	for _, need := range n.Manifest.Needs {
-		name, err := s.needed(tree, n, need, r.Owner, since)
+		name, err := s.needed(tree, n, need, r.Owner, hash, since)
 		if need.Name != target && (err != nil || name != target) {
 			continue
 		}
@@ -67,7 +67,7 @@ func (s *Server) resolve(caller, target, hash string, since time.Time) (string, 
 
 // needed is the name of the cell that a line of [needs] means: in the caller's own tree or in another one of its
 // owner. What root runs may reach what others run. A cell whose source is in a repository is known by its name.
-func (s *Server) needed(tree *manifest.Tree, n *manifest.Node, need manifest.Need, owner int, since time.Time) (name string, err error) {
+func (s *Server) needed(tree *manifest.Tree, n *manifest.Node, need manifest.Need, owner int, hash string, since time.Time) (name string, err error) {
 	if need.Git != "" {
 		switch r, ok := s.Store.Roots()[need.Name]; {
 		case !ok:
@@ -89,8 +89,13 @@ func (s *Server) needed(tree *manifest.Tree, n *manifest.Node, need manifest.Nee
 			return other.Name, nil
 		}
 	}
-	foreign, broken := false, error(nil)
+	foreign, broken, older := false, error(nil), ""
 	for root, r := range s.Store.Roots() {
+		if strings.HasPrefix(r.Dir, dir+"-v") && r.Owner == owner && hash != "" { // an older version, kept for its callers
+			if other, err := s.tree(root, r, since); err == nil && s.serves(other.Root, r.Owner, hash) {
+				older = root
+			}
+		}
 		if dir != r.Dir && !strings.HasPrefix(dir, r.Dir+string(filepath.Separator)) {
 			continue
 		}
@@ -110,6 +115,8 @@ func (s *Server) needed(tree *manifest.Tree, n *manifest.Node, need manifest.Nee
 		}
 	}
 	switch {
+	case older != "":
+		return older, nil
 	case foreign:
 		return "", failure(api.ErrDenied, "need %s of %s: %s belongs to another user", need.Name, n.Name, dir)
 	case broken != nil:

@@ -119,3 +119,23 @@ func TestResolveWhileEdited(t *testing.T) {
 	r.known.all = nil // a celld that starts now knows no other
 	r.expect("shop", "users", "shop/cell.toml:3:7: expected")
 }
+
+// Callers of an older major version that is kept beside a cell are served when the cell itself was stopped for good.
+func TestResolveOlder(t *testing.T) {
+	r := newResolver(t)
+	r.cell("users", "")
+	r.cell("users-v1", "")
+	r.cell("web", "[needs]\nusers = { path = \"../users\" }\n")
+	r.want("users-v1", 0)
+	r.want("web", 0)
+	if name, err := r.Resolve("web", "users", "of version 1"); err != nil || name != "users-v1" {
+		t.Errorf("%s %v", name, err)
+	}
+	if name, err := r.Resolve("web", "users", ""); err == nil {
+		t.Errorf("who does not say what it was built with got %s", name)
+	}
+	r.want("users-v1", nobody)
+	if name, err := r.Resolve("web", "users", "of version 1"); err == nil {
+		t.Errorf("another user's %s was taken for the older version", name)
+	}
+}

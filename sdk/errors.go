@@ -72,7 +72,7 @@ type Incompatible struct {
 
 func (e *Incompatible) Error() string {
 	return fmt.Sprintf("call cell %s: built against its version %s (genome %.8s), but version %s (genome %.8s) runs, which does not serve that one: "+
-		"run cell build, or bring the version back", e.Cell, e.Wants, e.WantsHash, e.Serves, e.ServesHash)
+		"run cell sync and build the caller anew, or start the older version beside it", e.Cell, e.Wants, e.WantsHash, e.Serves, e.ServesHash)
 }
 
 // MayHaveRun is false: the call did not run.

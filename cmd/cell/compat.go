@@ -223,7 +223,7 @@ func release(dir string, old, g *genome.Genome) error {
 
 // changed says what a build does to a cell's interface, and which version that makes; "" when nothing changed.
 func changed(old, g *genome.Genome) string {
-	if old == nil {
+	if old == nil || major(old.Version) == "0" && major(g.Version) == "0" { // nothing is promised yet
 		return ""
 	}
 	changes := slices.DeleteFunc(genome.Compare(old, g), func(c genome.Change) bool { return c.ID == "doc" })

@@ -263,5 +263,9 @@ func speaks(ctx context.Context, m api.Manager, name string) error {
 		}
 		return nil
 	}
-	return &codeError{exitNotFound, fmt.Sprintf("no cell %q is known here", name), nil}
+	e := &codeError{exitNotFound, fmt.Sprintf("no cell %q is known here", name), nil}
+	if _, err := os.Stat(filepath.Join(name, manifest.File)); err == nil {
+		e.hints = []string{"cell mitosis " + name + "   starts the one in ./" + name}
+	}
+	return e
 }

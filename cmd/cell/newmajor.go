@@ -36,6 +36,12 @@ func newMajor(w io.Writer, dir string) error {
 	if major(old.Version) == "0" {
 		return &codeError{exitUsage, fmt.Sprintf("%s is at version %s: before 1.0.0 nothing is promised", m.Name, old.Version), nil}
 	}
+	if r := newInterfaces().of(m.Dir); r.err == nil && r.genome != nil && genome.Worst(genome.Compare(old, r.genome)) != genome.Break {
+		return &codeError{
+			exitUsage, fmt.Sprintf("nothing breaks callers of %s %s", m.Name, old.Version),
+			[]string{"make the change first; cell build is enough for one that callers live with"},
+		}
+	}
 	name := m.Name + "-v" + major(old.Version)
 	to := filepath.Join(filepath.Dir(m.Dir), filepath.Base(m.Dir)+"-v"+major(old.Version))
 	if _, err := os.Lstat(to); err == nil {
@@ -76,6 +82,9 @@ func newMajor(w io.Writer, dir string) error {
 	}
 	fmt.Fprintf(w, "%s: keeps version %s for its callers\n", relative(to), old.Version)
 	fmt.Fprintf(w, "%s: is version %s from now on\n", relative(m.Dir), next)
+	if parent == "" {
+		fmt.Fprintf(w, "next: cell mitosis %s && cell mitosis %s\n", relative(to), relative(m.Dir))
+	}
 	return nil
 }
 

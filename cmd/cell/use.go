@@ -226,7 +226,7 @@ func (u *use) methods(c *cobra.Command, g *genome.Genome) error {
 // describe is a method's signature and the first line of its comment.
 func describe(m *genome.Method) string {
 	doc, _, _ := strings.Cut(m.Doc, "\n")
-	return strings.TrimSpace(fmt.Sprintf("%-30s %s", genome.Signature(m), strings.TrimPrefix(doc, m.Name+" ")))
+	return strings.TrimSpace(fmt.Sprintf("%-30s  %s", genome.Signature(m), strings.TrimPrefix(doc, m.Name+" ")))
 }
 
 func find(g *genome.Genome, name, word string) (*genome.Method, error) {

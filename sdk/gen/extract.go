@@ -103,6 +103,12 @@ func (x *extractor) method(f *types.Func) {
 	if n > 0 && isError(results.At(n-1).Type()) {
 		n--
 	}
+	if n == results.Len() && n > 0 {
+		if last := results.At(n - 1); isOwnError(last.Type()) {
+			x.fail(last.Pos(), "%s: the last result is of the error type %s: write error, which may be one", f.Name(), x.p.typeString(last.Type()))
+			n--
+		}
+	}
 	m.OneWay = results.Len() == 0 && m.In == nil
 	for i := range n {
 		v := results.At(i)
@@ -148,10 +154,14 @@ func (x *extractor) topics() {
 		if !ok || !v.Exported() {
 			continue
 		}
-		t, ok := types.Unalias(v.Type()).(*types.Named)
-		if !ok || !isNamed(t, sdkPath, "Topic") || t.TypeArgs().Len() != 1 {
+		if p, ok := types.Unalias(v.Type()).(*types.Pointer); ok && isTopic(p.Elem()) {
+			x.fail(v.Pos(), "%s: a topic is no pointer: var %s %s", name, name, x.p.typeString(p.Elem()))
 			continue
 		}
+		if !isTopic(v.Type()) {
+			continue
+		}
+		t := types.Unalias(v.Type()).(*types.Named)
 		if x.funcs[name] != nil {
 			x.fail(v.Pos(), "%s: a method has the name of this topic, and callers have one name for both: rename one", name)
 			continue
@@ -160,6 +170,20 @@ func (x *extractor) topics() {
 			Name: name, Doc: x.src[v.Pos()].doc, Topic: true, Out: genome.Item(x.ref(t.TypeArgs().At(0), v, name)),
 		})
 	}
+}
+
+func isTopic(t types.Type) bool {
+	n, ok := types.Unalias(t).(*types.Named)
+	return ok && isNamed(n, sdkPath, "Topic") && n.TypeArgs().Len() == 1
+}
+
+// isOwnError tells whether t is a concrete error type, or points to one.
+func isOwnError(t types.Type) bool {
+	if p, ok := types.Unalias(t).(*types.Pointer); ok {
+		t = p.Elem()
+	}
+	n, ok := types.Unalias(t).(*types.Named)
+	return ok && !types.IsInterface(n) && isErrorType(n)
 }
 
 // unique refuses a parameter that has the name which an unnamed one gets.
@@ -308,6 +332,9 @@ func (x *extractor) namedRef(n *types.Named, v *types.Var, path string) genome.R
 		}
 		return ref
 	case *types.Struct:
+		if u.NumFields() > 0 && x.p.imp.files[u.Field(0).Pkg()] == nil {
+			return refuse("it is a struct of package %s, whose fields nobody else sees", u.Field(0).Pkg().Path())
+		}
 		t.Struct = &genome.Message{Fields: x.structFields(u, path)}
 	case *types.Pointer:
 		return refuse("it is a pointer; name the type behind it")
@@ -345,9 +372,14 @@ func (x *extractor) variants(n *types.Named, iface *types.Interface, v *types.Va
 		if !ok || obj.IsAlias() || types.IsInterface(obj.Type()) || name == "Unknown"+n.Obj().Name() {
 			continue // unknown is what a generated package calls a variant that it does not know
 		}
-		if of, ok := obj.Type().(*types.Named); ok && of.TypeParams().Len() == 0 && types.Implements(types.NewPointer(of), iface) {
-			found = append(found, obj)
+		of, ok := obj.Type().(*types.Named)
+		if !ok || !types.Implements(types.NewPointer(of), iface) {
+			continue
 		}
+		if of.TypeParams().Len() > 0 {
+			return refuse("%s implements it and is generic; declare a struct of its own for each variant", obj.Name())
+		}
+		found = append(found, obj)
 	}
 	if len(found) == 0 {
 		return refuse("no type implements it")

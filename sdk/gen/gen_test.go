@@ -171,6 +171,29 @@ func TestStaleCodeDoesNotCompile(t *testing.T) {
 }
 
 // A served type is found however sdk.Main is reached, whatever else does not compile.
+// What a cell serves may need little of what generated code usually imports.
+func TestFewImports(t *testing.T) {
+	for name, methods := range map[string]string{
+		"nothing":      "func (S) F(ctx context.Context) error { return nil }\n",
+		"an event":     "func (S) F(ctx context.Context) {}\n",
+		"one way back": "func (S) F(ctx context.Context) (int, error) { return 0, nil }\n",
+	} {
+		dir := module(t)
+		unpack(t, dir, head+"type S struct{}\n"+methods+"func main() { sdk.Main(S{}) }")
+		g, err := Build(dir, "x", "1.0.0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Client(dir, "x", g); err != nil {
+			t.Fatal(err)
+		}
+		// Of package sdk there is too little here for it to compile.
+		if out, _ := goTool(t, dir, "build", "-gcflags=-e", "./cells/..."); strings.Contains(out, "not used") {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+}
+
 func TestServed(t *testing.T) {
 	const method = "func (*S) F(ctx context.Context, a int) error { return nil }\n"
 	tests := []struct{ name, source string }{

@@ -201,7 +201,7 @@ var stubs = map[string]string{
 	"context":       "package context\ntype Context interface{}",
 	"encoding/json": "package json\ntype RawMessage []byte",
 	"iter":          "package iter\ntype Seq[V any] func(yield func(V) bool)\ntype Seq2[K, V any] func(yield func(K, V) bool)",
-	"time":          "package time\ntype Duration int64\ntype Time struct{}\ntype Month int\ntype Weekday int",
+	"time":          "package time\ntype Duration int64\ntype Time struct{ of int64 }\ntype Month int\ntype Weekday int",
 	sdkPath:         "package sdk\nfunc Main(cell interface{})\ntype Topic[T any] struct{ of T }",
 }
 

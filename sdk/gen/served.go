@@ -125,6 +125,14 @@ func (p *program) served() (*served, error) {
 			}
 		}
 	}
+	for sel := range types.NewMethodSet(types.NewPointer(named)).Methods() {
+		f := sel.Obj().(*types.Func)
+		for i := 1; f.Exported() && i < f.Signature().Params().Len(); i++ {
+			if v := f.Signature().Params().At(i); isNamed(v.Type(), "context", "Context") {
+				return nil, p.errorf(v.Pos(), "%s: the context must be the first parameter, and the only one", f.Name())
+			}
+		}
+	}
 	if len(all) == 0 {
 		return nil, p.errorf(named.Obj().Pos(), "%s has no method to serve: served are exported methods whose first parameter is a "+
 			"context.Context", s.name())

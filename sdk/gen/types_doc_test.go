@@ -119,6 +119,14 @@ var refused = []construct{
 		f: "ctx context.Context, v Shape) error", note: "a struct with why",
 		more: "type Shape interface{ isShape() }\ntype Bad struct{}\nfunc (Bad) isShape() {}\nfunc (Bad) Error() string { return \"\" }",
 	},
+	{
+		f: "ctx context.Context, v Shape) error", note: "a struct for each",
+		more: "type Shape interface{ isShape() }\ntype Dot struct{}\nfunc (Dot) isShape() {}\ntype Any[T any] struct{ Of T }\nfunc (Any[T]) isShape() {}",
+	},
+	{f: "ctx context.Context, v Stamp) error", more: "type Stamp time.Time", note: "`time.Time`"},
+	{f: "ctx context.Context) (int, *Late)", more: "type Late struct{}\nfunc (*Late) Error() string { return \"\" }", note: "`(int, error)`"},
+	{f: "n int, ctx context.Context) error", note: "`ctx` in front"},
+	{f: "ctx context.Context) error", more: "var Orders = new(sdk.Topic[string])", note: "`var Orders sdk.Topic[string]`"},
 	{f: "ctx context.Context, v complex128) error", note: "a struct of two floats"},
 	{f: "ctx context.Context, v uintptr) error", note: "`uint64`"},
 	{f: "ctx context.Context, v **int) error", note: "`*int`"},
@@ -162,7 +170,6 @@ var ignored = []construct{
 	},
 	{f: "ctx context.Context) error", more: "type Code int\nfunc (Code) Error() string { return \"\" }", note: "the same: no struct"},
 	{f: "ctx context.Context) error", more: "type late struct{}\nfunc (late) Error() string { return \"\" }", note: "the same: no capital letter"},
-	{f: "ctx context.Context) error", more: "var Orders = new(sdk.Topic[string])", note: "no topic: a topic is a variable, not a pointer to one"},
 	{f: "ctx context.Context) error", more: "type Unused struct{ Ch chan int }", note: "a type that no method leads to stays here"},
 }
 
@@ -187,7 +194,7 @@ func (c construct) written() string {
 	if c.typ != "" && c.more == "" {
 		lines = append(lines, c.typ)
 	}
-	if c.f != "" && (c.more == "" || !strings.HasPrefix(c.f, "ctx context.Context) ")) {
+	if c.f != "" && (c.more == "" || c.f != "ctx context.Context) error") {
 		lines = append(lines, "F("+strings.Replace(c.f, "ctx context.Context", "ctx", 1))
 	}
 	if c.more != "" {

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// built holds cell, celld and calculator, a cell.
+// built holds cell, celld, cell-http and calculator, a cell.
 var built string
 
 func TestMain(m *testing.M) {
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		built = dir
-		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "../../cmd/cell", "../../cmd/celld", "../../examples/calculator",
+		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "../../cmd/cell", "../../cmd/celld", "../../cmd/cell-http", "../../examples/calculator",
 			"../../examples/standby", "../../examples/standby/primary", "../../examples/standby/spare")
 		build.Stdout, build.Stderr = os.Stderr, os.Stderr
 		if err := build.Run(); err != nil {
