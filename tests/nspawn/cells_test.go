@@ -542,7 +542,7 @@ func TestNotInstalled(t *testing.T) {
 	if err := os.MkdirAll(m.path("/opt/built in"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []string{"cell", "celld"} {
+	for _, p := range []string{"cell", "celld", "cell-http"} {
 		if err := os.Rename(m.path("/usr/local/bin", p), m.path("/opt/built in", p)); err != nil {
 			t.Fatal(err)
 		}
