@@ -30,7 +30,7 @@ func readBatch(f *wire.Fields, v *batch) {
 }
 
 // connected is a client of a server that answers with handle.
-func connected(t *testing.T, handle wire.Handler) *Client {
+func connected(t testing.TB, handle wire.Handler) *Client {
 	t.Helper()
 	l, err := net.Listen("unix", t.TempDir()+"/s")
 	if err != nil {

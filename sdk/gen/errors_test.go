@@ -130,6 +130,11 @@ func TestErrors(t *testing.T) {
 			"DIR/main.go:12:42: F.b: cannot carry sub.Thing: DIR/main.go:16:6 is another type of that name",
 		},
 		{
+			"of a program", strings.Replace(service("ctx context.Context, a main.Thing) error", ""), "\n\n\t\"github", "\n\n\tmain \"github.com/cell-network/cell/t/tool\"\n\t\"github", 1) +
+				"-- tool/tool.go --\npackage main\n\ntype Thing struct{ X int }\n\nfunc main() {}\n",
+			"DIR/main.go:12:33: F.a: cannot carry main.Thing: it belongs to a program",
+		},
+		{
 			"two errors at once", service("ctx context.Context, a chan int, b func()) error", ""),
 			"DIR/main.go:11:33: F.a: cannot carry chan int: only values cross between cells\nDIR/main.go:11:45: F.b: cannot carry func()",
 		},

@@ -11,6 +11,9 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// Fail is Close for a reason, which NotSent and Lost then give.
+func (c *Conn) Fail(why error) { c.end(why) }
+
 // Done is closed when the connection has ended. A connection whose server goes away ends when its last call has.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 

@@ -59,6 +59,9 @@ type Server struct {
 	Accepted  func(net.Conn) (any, error)
 	Introduce func(peer any, introduction []byte) (any, error)
 
+	// Races answers the built-in method MethodRaces, on Unix sockets only; nil answers that there is no such method.
+	Races func(Request) ([]byte, error)
+
 	// Log is told of panics, of errors of one-way calls and of connections that end for a fault of the client; the arguments
 	// are those of slog.Error. May be nil.
 	Log func(message string, args ...any)

@@ -110,7 +110,18 @@ func (c *serverConn) run(ctx context.Context, cancel context.CancelFunc, id uint
 		cancel()
 		c.finish(id, r, result, fault)
 	}()
-	result, fault = c.s.answer(ctx, r)
+	result, fault = c.s.answer(ctx, c.handler(r.Method), r)
+}
+
+// MethodRaces is a built-in method, besides 0 which answers the genome: it answers what Server.Races does.
+const MethodRaces = math.MaxUint32 - 1
+
+// handler is what answers a method. A cell tells of its own calls on its own machine only.
+func (c *serverConn) handler(method uint32) Handler {
+	if races := c.s.Races; method == MethodRaces && races != nil && c.nc.LocalAddr().Network() == "unix" {
+		return func(_ context.Context, r Request) ([]byte, error) { return races(r) }
+	}
+	return c.s.Handler
 }
 
 // finish sends the answer of a call; it waits while the client does not read.
@@ -145,7 +156,7 @@ func (c *serverConn) finish(id uint64, r Request, result []byte, fault *Error) {
 }
 
 // answer runs the handler; a panic, also one of the error's own method, is an error like others for the caller.
-func (s *Server) answer(ctx context.Context, r Request) (result []byte, fault *Error) {
+func (s *Server) answer(ctx context.Context, handle Handler, r Request) (result []byte, fault *Error) {
 	if r.Method == 0 {
 		return s.Genome, nil
 	}
@@ -161,7 +172,7 @@ func (s *Server) answer(ctx context.Context, r Request) (result []byte, fault *E
 		s.log("panic in a method", "method", r.Method, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		result, fault = nil, &Error{Code: CodeRemote, Message: "panic, see the log of " + s.Hello.Name} // it may tell what is secret
 	}()
-	result, err := s.Handler(ctx, r)
+	result, err := handle(ctx, r)
 	if err != nil {
 		result, fault = nil, wireError(ctx, err)
 		if r.OneWay {
