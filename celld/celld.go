@@ -42,6 +42,11 @@ type Server struct {
 
 	known trees // as they were read last
 
+	tables struct {
+		sync.Mutex
+		of map[string]*table // by instance
+	}
+
 	mu       sync.Mutex
 	trees    map[string]*sync.Mutex
 	limits   map[string]string // last limits set, by instance

@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
+	"github.com/cell-network/cell/sdk/stats"
 	"github.com/cell-network/cell/sdk/wire"
 )
 
-// handler answers the calls of the genome's methods.
-func handler(g *Genome, gate *gate) (wire.Handler, error) {
-	methods := make(map[uint32]*Method, len(g.Methods))
+// handler answers the calls of the genome's methods, and counts them in table, which may be nil.
+func handler(g *Genome, gate *gate, table *stats.Table) (wire.Handler, error) {
+	methods, rows := make(map[uint32]*Method, len(g.Methods)), make(map[uint32]stats.Row, len(g.Methods))
 	for i := range g.Methods {
 		m := &g.Methods[i]
 		if m.ID == 0 || (m.Call == nil) == (m.Stream == nil) || methods[m.ID] != nil {
@@ -19,33 +21,55 @@ func handler(g *Genome, gate *gate) (wire.Handler, error) {
 				g.Name, m.Name, m.ID)
 		}
 		methods[m.ID] = m
+		if table != nil {
+			rows[m.ID] = table.Row(i)
+		}
 	}
 	return func(ctx context.Context, r wire.Request) ([]byte, error) {
-		m := methods[r.Method]
-		if m == nil {
-			return nil, &wire.Error{Code: wire.CodeNoSuchMethod, Message: fmt.Sprintf("cell %s has no method %d", g.Name, r.Method)}
-		}
-		caller, _ := r.Peer.(*peer)
-		if why := gate.admits(caller, m.Name); why != "" {
-			slog.Warn("denied", "method", m.Name, "caller", caller.Cell, "uid", caller.UID, "reason", why)
-			return nil, &wire.Error{Code: wire.CodeDenied, Message: why}
-		}
-		ctx = withMeta(ctx, meta{trace: r.Trace, priority: r.Priority, caller: caller})
-		var result []byte
-		var err error
-		switch {
-		case m.Call != nil && r.Stream == nil:
-			result, err = m.Call(ctx, r.Payload)
-		case m.Stream != nil && r.Stream != nil:
-			result, err = m.Stream(ctx, r.Payload, r.Stream)
-		default:
-			err = &InvalidRequest{Reason: m.Name + " was called as a stream and is none, or the other way round"}
-		}
-		if err != nil {
-			return nil, g.answer(ctx, m.Name, err)
-		}
-		return result, nil
+		row, begun := rows[r.Method], time.Now()
+		code, size := wire.CodeRemote, 0 // of a panic
+		row.Begin(len(r.Payload))
+		defer func() { row.End(time.Since(begun), uint32(code), size) }()
+		result, err := serve(ctx, g, gate, methods[r.Method], r)
+		code, size = codeOf(err), len(result)
+		return result, err
 	}, nil
+}
+
+// codeOf is the code with which an error of serve is answered, 0 for none.
+func codeOf(err error) wire.Code {
+	if e, ok := err.(*wire.Error); ok {
+		return e.Code
+	}
+	if err != nil {
+		return wire.CodeRemote
+	}
+	return 0
+}
+
+// serve answers a call of m, which is nil when there is no such method.
+func serve(ctx context.Context, g *Genome, gate *gate, m *Method, r wire.Request) (result []byte, err error) {
+	if m == nil {
+		return nil, &wire.Error{Code: wire.CodeNoSuchMethod, Message: fmt.Sprintf("cell %s has no method %d", g.Name, r.Method)}
+	}
+	caller, _ := r.Peer.(*peer)
+	if why := gate.admits(caller, m.Name); why != "" {
+		slog.Warn("denied", "method", m.Name, "caller", caller.Cell, "uid", caller.UID, "reason", why)
+		return nil, &wire.Error{Code: wire.CodeDenied, Message: why}
+	}
+	ctx = withMeta(ctx, meta{trace: r.Trace, priority: r.Priority, caller: caller})
+	switch {
+	case m.Call != nil && r.Stream == nil:
+		result, err = m.Call(ctx, r.Payload)
+	case m.Stream != nil && r.Stream != nil:
+		result, err = m.Stream(ctx, r.Payload, r.Stream)
+	default:
+		err = &InvalidRequest{Reason: m.Name + " was called as a stream and is none, or the other way round"}
+	}
+	if err != nil {
+		return nil, g.answer(ctx, m.Name, err)
+	}
+	return result, nil
 }
 
 // answer says which error of the wire a method's error is.

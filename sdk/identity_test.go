@@ -135,7 +135,7 @@ func TestIntroducedCall(t *testing.T) {
 			return []byte(who.Cell), nil
 		}},
 		{ID: 2, Name: "Delete", Call: func(context.Context, []byte) ([]byte, error) { return nil, nil }},
-	}}, gate)
+	}}, gate, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

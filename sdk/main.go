@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cell-network/cell/sdk/broker"
+	"github.com/cell-network/cell/sdk/stats"
 	"github.com/cell-network/cell/sdk/wire"
 )
 
@@ -46,7 +49,8 @@ func run(c Cell) int {
 	}
 	installLog(g.Name)
 	gate := newGate(os.Getenv("CELL_NAME"), os.Getenv("CELL_BROKER"))
-	handle, err := handler(g, gate)
+	table := measure(g)
+	handle, err := handler(g, gate, table)
 	if err != nil {
 		slog.Error(err.Error())
 		return exitFail
@@ -87,6 +91,36 @@ func run(c Cell) int {
 		}
 	}
 }
+
+// measure makes the table in which calls are counted and gives it to celld, again and again: the next celld wants it, too. A cell
+// serves also when nobody counts.
+func measure(g *Genome) *stats.Table {
+	names := make([]string, len(g.Methods))
+	for i, m := range g.Methods {
+		names[i] = m.Name
+	}
+	table, err := stats.New(names)
+	if err != nil {
+		slog.Warn(err.Error())
+		return nil
+	}
+	if os.Getenv("CELL_BROKER") == "" {
+		return table
+	}
+	go func() {
+		for {
+			if e, ok := errors.AsType[*broker.Error](broker.Measure(context.Background(), table.File())); ok {
+				slog.Warn("calls are not counted by celld", "reason", e.Message)
+				return
+			}
+			time.Sleep(measureAgain)
+		}
+	}()
+	return table
+}
+
+// measureAgain is how long a celld that is away is left alone.
+const measureAgain = time.Second
 
 // untilIdle fires when the server may have been idle for long enough; never when idle is 0.
 func untilIdle(server *wire.Server, idle time.Duration) <-chan time.Time {

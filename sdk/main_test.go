@@ -250,7 +250,7 @@ func TestBadMethods(t *testing.T) {
 		"twice":       {{ID: 1, Name: "a", Call: call}, {ID: 1, Name: "b", Call: call}},
 		"no function": {{ID: 1, Name: "a"}},
 	} {
-		if _, err := handler(&Genome{Name: "x", Methods: methods}, newGate("x", "")); err == nil {
+		if _, err := handler(&Genome{Name: "x", Methods: methods}, newGate("x", ""), nil); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

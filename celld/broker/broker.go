@@ -130,14 +130,21 @@ func (s *Server) leave(uid int) {
 
 // serve answers the requests of one connection, one after the other.
 func (s *Server) serve(ctx context.Context, c *net.UnixConn, who celld.Caller) {
-	data := make([]byte, broker.MaxPacket+1)
+	data, oob := make([]byte, broker.MaxPacket+1), make([]byte, unix.CmsgSpace(4))
 	for {
 		_ = c.SetDeadline(time.Now().Add(idle))
-		n, err := c.Read(data)
+		n, oobn, _, _, err := c.ReadMsgUnix(data, oob)
+		descriptor := received(oob[:max(oobn, 0)])
 		if err != nil || n == 0 {
+			closeFile(descriptor)
 			return
 		}
 		r, err := broker.ParseRequest(data[:n])
+		if err == nil && r.Op == broker.OpMeasure {
+			s.measure(c, who, r, descriptor)
+			return
+		}
+		closeFile(descriptor) // no other request has one
 		if err != nil {
 			bad := broker.Answer{Code: broker.Invalid, Message: err.Error()}
 			_, _ = c.Write(bad.Append(nil))
@@ -155,11 +162,11 @@ func (s *Server) serve(ctx context.Context, c *net.UnixConn, who celld.Caller) {
 		}
 		a.Sequence = r.Sequence
 		_ = c.SetWriteDeadline(time.Now().Add(idle))
-		var oob []byte
+		var rights []byte
 		if f != nil {
-			oob = unix.UnixRights(int(f.Fd()))
+			rights = unix.UnixRights(int(f.Fd()))
 		}
-		_, _, err = c.WriteMsgUnix(a.Append(nil), oob, nil)
+		_, _, err = c.WriteMsgUnix(a.Append(nil), rights, nil)
 		if f != nil {
 			f.Close()
 		}

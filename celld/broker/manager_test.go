@@ -15,10 +15,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cell-network/cell/internal/host"
 	"github.com/cell-network/cell/internal/host/hosttest"
 	"github.com/cell-network/cell/sdk/api"
 	"github.com/cell-network/cell/sdk/broker"
+	"github.com/cell-network/cell/sdk/stats"
 )
 
 func TestMain(m *testing.M) { hosttest.Main(m) }
@@ -283,6 +286,35 @@ func TestBroker(t *testing.T) {
 		}
 	})
 
+	t.Run("a table of calls from who is no cell", func(t *testing.T) {
+		t.Setenv("CELL_BROKER", filepath.Join(b.state, "cell/sockets/broker/celld.sock"))
+		table, err := stats.New([]string{"Add"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := errors.AsType[*broker.Error](broker.Measure(b.ctx, table.File())); !ok || e.Code != broker.Invalid {
+			t.Errorf("it was answered %v", e)
+		}
+		// Descriptors that nobody asked for are closed, and the request is answered as it is without.
+		before := b.open("celld.service")
+		for range 20 {
+			c := b.dial()
+			r := broker.Request{Op: broker.OpStop, Target: "nobody", Sequence: 3}
+			if _, _, err := c.WriteMsgUnix(r.Append(nil), unix.UnixRights(int(table.File().Fd()), int(table.File().Fd())), nil); err != nil {
+				t.Fatal(err)
+			}
+			answer := make([]byte, broker.MaxPacket)
+			n, err := c.Read(answer)
+			if a, perr := broker.ParseAnswer(answer[:n]); err != nil || perr != nil || a.Code != broker.NotFound || a.Sequence != 3 {
+				t.Fatalf("%+v %v %v", a, err, perr)
+			}
+			c.Close()
+		}
+		if after := b.open("celld.service"); after > before+5 {
+			t.Errorf("celld had %d descriptors open, and now %d", before, after)
+		}
+	})
+
 	t.Run("damaged requests", func(t *testing.T) {
 		for _, packet := range [][]byte{{0xff}, {0x12, 200, 1}, make([]byte, broker.MaxPacket+1), (&broker.Request{Op: 99, Sequence: 5}).Append(nil)} {
 			c := b.dial()
@@ -351,4 +383,14 @@ func (b *bed) ours(cgroup string) bool {
 	init, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", b.h.InitPID))
 	other, _ := os.Readlink(filepath.Join(filepath.Dir(cgroup), "ns/pid"))
 	return init != "" && init == other
+}
+
+// open is how many descriptors a unit's process has.
+func (b *bed) open(unit string) int {
+	b.t.Helper()
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", b.pid(unit)))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return len(all)
 }

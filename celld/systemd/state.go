@@ -19,7 +19,8 @@ type State struct {
 	Proxied         bool // a program unit stands behind the service; what follows is the program's
 	Result          string
 	PID             uint32
-	Code, Status    int32 // how and with which status or signal the last main process ended
+	Restarts        uint32 // by systemd itself, since the unit was made
+	Code, Status    int32  // how and with which status or signal the last main process ended
 	Hash            string
 	Dir             string
 	Memory          uint64
@@ -163,6 +164,7 @@ func (c *Conn) Detail(ctx context.Context, s *State) error {
 	s.Since, _ = u["StateChangeTimestamp"].Value().(uint64)
 	s.Result, s.Dir, s.ControlGroup = str(svc, "Result"), str(svc, "WorkingDirectory"), str(svc, "ControlGroup")
 	s.PID, _ = svc["MainPID"].Value().(uint32)
+	s.Restarts, _ = svc["NRestarts"].Value().(uint32)
 	s.Code, _ = svc["ExecMainCode"].Value().(int32)
 	s.Status, _ = svc["ExecMainStatus"].Value().(int32)
 	s.Memory, s.MemoryMax = num("MemoryCurrent"), num("MemoryMax")

@@ -7,6 +7,7 @@ package api
 import (
 	"context"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/cell-network/cell/sdk/stats"
 )
 
 // Error names that celld answers with; the CLI maps them to exit codes.
@@ -99,6 +102,15 @@ func (m Manager) List(ctx context.Context, name string) ([]Cell, error) {
 		cells[i].Callers, _ = r["callers"].Value().([]string)
 	}
 	return cells, nil
+}
+
+// Measure says what the running instances of a cell and of those below it used and counted, of all cells when name is empty.
+func (m Manager) Measure(ctx context.Context, name string) (all []stats.Instance, err error) {
+	text, err := m.measure(ctx, name)
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &all)
+	}
+	return all, err
 }
 
 // Rule is a line of Explain: a unit, a limit or a rule of the sandbox. Enforced is "yes", "no: why", or "–" where nothing

@@ -62,6 +62,13 @@ func (m Manager) Explain(ctx context.Context, name string) (rules []Rule, err er
 	return rules, err
 }
 
+// measure says what the running instances of a cell and of those below it used and counted, of all cells when
+// name is empty: JSON, a list of stats.Instance.
+func (m Manager) measure(ctx context.Context, name string) (instances string, err error) {
+	err = m.call(ctx, "Measure", name).Store(&instances)
+	return instances, err
+}
+
 // connect returns a connected socket to the cell, started if it sleeps.
 func (m Manager) connect(ctx context.Context, name string) (connection dbus.UnixFD, err error) {
 	err = m.call(ctx, "Connect", name).Store(&connection)

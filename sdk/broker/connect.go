@@ -155,6 +155,32 @@ func Watch(ctx context.Context, target string, f func(Answer) bool) error {
 	})
 }
 
+// Measure gives celld the table in which a cell counts its calls, and waits until celld goes away. The error says why celld
+// does not take it; it is nil when another celld may be asked.
+func Measure(ctx context.Context, table *os.File) error {
+	c, err := dial(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	r := Request{Op: OpMeasure, Sequence: 1}
+	if _, _, err := c.WriteMsgUnix(r.Append(nil), unix.UnixRights(int(table.Fd())), nil); err != nil {
+		return nil
+	}
+	data := make([]byte, MaxPacket)
+	for {
+		n, err := c.Read(data)
+		if err != nil || n == 0 {
+			return nil
+		}
+		if a, err := ParseAnswer(data[:n]); err != nil || a.Code != OK {
+			return &Error{a.Code, "", a.Message}
+		}
+	}
+}
+
 // ask sends a request to the first celld that listens, again while there is none, and calls use with its answer when that is
 // OK.
 func ask(ctx context.Context, r *Request, use func(*net.UnixConn, Answer, []int) error) error {

@@ -27,6 +27,7 @@ const (
 	OpReplicate               // run Number replicas of Target
 	OpWatch                   // tell what happens to Target and below it, in an answer for each event
 	OpRenew                   // make the introduction of a connection to Target anew; Instance and Nonce say which
+	OpMeasure                 // read the table of package stats, whose descriptor comes along, until the connection ends
 )
 
 // Code says how a request ended.
