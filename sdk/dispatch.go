@@ -53,11 +53,11 @@ func serve(ctx context.Context, g *Genome, gate *gate, m *Method, r wire.Request
 		return nil, &wire.Error{Code: wire.CodeNoSuchMethod, Message: fmt.Sprintf("cell %s has no method %d", g.Name, r.Method)}
 	}
 	caller, _ := r.Peer.(*peer)
+	ctx = withMeta(ctx, meta{trace: r.Trace, priority: r.Priority, caller: caller})
 	if why := gate.admits(caller, m.Name); why != "" {
-		slog.Warn("denied", "method", m.Name, "caller", caller.Cell, "uid", caller.UID, "reason", why)
+		slog.WarnContext(ctx, "denied", "method", m.Name, "caller", caller.Cell, "uid", caller.UID, "reason", why)
 		return nil, &wire.Error{Code: wire.CodeDenied, Message: why}
 	}
-	ctx = withMeta(ctx, meta{trace: r.Trace, priority: r.Priority, caller: caller})
 	switch {
 	case m.Call != nil && r.Stream == nil:
 		result, err = m.Call(ctx, r.Payload)
@@ -99,6 +99,6 @@ func (g *Genome) answer(ctx context.Context, method string, err error) error {
 		return &wire.Error{Code: wire.CodeInvalidRequest, Message: invalid.Error(), Payload: encodeInvalid(invalid)}
 	}
 	// What such an error says may be a secret of this cell: it stays here.
-	slog.Error(method+" failed: "+err.Error(), "method", method, "trace", TraceID(ctx))
+	slog.ErrorContext(ctx, method+" failed: "+err.Error(), "method", method)
 	return &wire.Error{Code: wire.CodeRemote, Message: "internal error, see the log of " + g.Name}
 }

@@ -32,6 +32,9 @@ func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
 	b := make([]byte, 0, 512)
 	b = appendField(b, "MESSAGE", r.Message)
 	b = appendField(b, "PRIORITY", priority(r.Level))
+	if id := TraceID(ctx); id != "" { // in every line about a call: cell logs --trace finds them in all cells
+		b = appendField(b, "TRACE", id)
+	}
 	b = append(b, h.fields...)
 	r.Attrs(func(a slog.Attr) bool {
 		b = appendAttr(b, h.group, a)
@@ -149,7 +152,7 @@ func fieldName(key string) string {
 		return '_'
 	}, key)
 	switch name {
-	case "MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "CELL", "MESSAGE_ID", "SYSLOG_PID", "SYSLOG_FACILITY", "SYSLOG_TIMESTAMP", "":
+	case "MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "CELL", "MESSAGE_ID", "SYSLOG_PID", "SYSLOG_FACILITY", "SYSLOG_TIMESTAMP", "TRACE", "":
 		name = "ATTR_" + name
 	}
 	if c := name[0]; c == '_' || c >= '0' && c <= '9' {

@@ -79,6 +79,11 @@ func TestJournalEntry(t *testing.T) {
 	if rest.Len() > 0 {
 		t.Errorf("also written elsewhere: %s", &rest)
 	}
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	log.WarnContext(WithTraceID(t.Context(), id), "w", "trace", "mine")
+	if got := parseEntry(t, []byte(datagram(t, journal))); got["TRACE"] != id || got["ATTR_TRACE"] != "mine" {
+		t.Errorf("entry %q", got)
+	}
 	log.Warn("w", "cell", "other")
 	if got := parseEntry(t, []byte(datagram(t, journal))); got["PRIORITY"] != "4" || got["CELL"] != "calc" || got["ATTR_CELL"] != "other" {
 		t.Errorf("entry %q", got)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/hex"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -10,20 +12,33 @@ import (
 func newLogs() *cobra.Command {
 	var follow bool
 	var lines int
+	var trace string
 	c := &cobra.Command{
-		Use: "logs NAME", ValidArgsFunction: cellNames, Short: "Show the journal of a cell", Args: args(1, 1, "one name"),
-		Long:    "Show what a cell and systemd wrote about it. Further ways to select and print: cell journalctl.",
-		Example: "  cell logs -f calculator\n  cell journalctl -u cell@calculator -o json",
+		Use: "logs [NAME]", ValidArgsFunction: cellNames, Short: "Show the journal of a cell", Args: args(0, 1, "one name"),
+		Long: `Show what a cell and systemd wrote about it, or with --trace what all cells wrote about one call and
+those that it caused. Further ways to select and print: cell journalctl.`,
+		Example: "  cell logs -f calculator\n  cell logs --trace 4bf92f3577b34da6a3ce929d0e0e4736\n  cell journalctl -u cell@calculator -o json",
 		RunE: func(c *cobra.Command, words []string) error {
 			j := []string{"--no-pager", "-n", fmt.Sprint(lines)}
 			if follow {
 				j = append(j, "-f")
 			}
-			j = append(j, unitMatches(words[0])...)
+			switch {
+			case trace != "" && len(words) == 0:
+				if raw, err := hex.DecodeString(trace); err != nil || len(raw) != 16 {
+					return &codeError{exitUsage, fmt.Sprintf("--trace: %q is not 32 hexadecimal digits", trace), nil}
+				}
+				j = append(j, "TRACE="+strings.ToLower(trace))
+			case trace == "" && len(words) == 1:
+				j = append(j, unitMatches(words[0])...)
+			default:
+				return &codeError{exitUsage, "cell logs: wanted is the name of a cell, or --trace", []string{"cell logs --help"}}
+			}
 			return pass(c, "journalctl", j)
 		},
 	}
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines")
+	c.Flags().StringVar(&trace, "trace", "", "what all cells wrote about the call with this `ID`")
 	c.Flags().IntVarP(&lines, "lines", "n", 100, "how many lines of the past")
 	return c
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,11 +57,13 @@ type use struct {
 	words      []string
 	json, help bool
 	timeout    time.Duration
+	trace      [16]byte
 }
 
 // parseUse takes the options out of the words by hand: a flag parser would take "-3" for one.
 func parseUse(words []string) (*use, error) {
 	u := &use{timeout: 30 * time.Second}
+	_, _ = rand.Read(u.trace[:]) // never fails
 	usage := func(text string) error { return &codeError{exitUsage, text, []string{"cell use --help"}} }
 	for i := 0; i < len(words); i++ {
 		value, hasValue := strings.CutPrefix(words[i], "--timeout=")
@@ -128,7 +131,7 @@ func (u *use) run(ctx context.Context, c *cobra.Command) error {
 	if method.In != nil || method.Out != nil {
 		return u.stream(ctx, c, conn, g, method, full, request)
 	}
-	result, err := conn.Do(ctx, wire.Call{Method: method.ID, Request: request, OneWay: method.OneWay})
+	result, err := conn.Do(ctx, wire.Call{Method: method.ID, Request: request, OneWay: method.OneWay, Trace: u.trace})
 	if err != nil {
 		return u.failed(c, g, full, err)
 	}
@@ -157,7 +160,7 @@ func (u *use) print(c *cobra.Command, full string, decode func() (genome.Output,
 // stream sends what standard input has, a line for an item, where the method takes a stream, and prints the items of the
 // answer as they come.
 func (u *use) stream(ctx context.Context, c *cobra.Command, conn *wire.Conn, g *genome.Genome, m *genome.Method, full string, request []byte) error {
-	s, err := conn.Open(ctx, wire.Call{Method: m.ID, Request: request}, m.In != nil, m.Out != nil)
+	s, err := conn.Open(ctx, wire.Call{Method: m.ID, Request: request, Trace: u.trace}, m.In != nil, m.Out != nil)
 	if err != nil {
 		return u.failed(c, g, full, err)
 	}
@@ -284,5 +287,9 @@ func (u *use) failed(c *cobra.Command, g *genome.Genome, full string, err error)
 		}
 		return &codeError{code, "", nil}
 	}
-	return &codeError{code, full + ": " + text, nil}
+	e := &codeError{code, full + ": " + text, nil}
+	if we.Code == wire.CodeRemote { // which is told in the journal alone
+		e.hints = []string{fmt.Sprintf("cell logs --trace %x   shows what was written about this call", u.trace)}
+	}
+	return e
 }
