@@ -62,13 +62,13 @@ func (c *conversation) talk(ctx context.Context) told {
 	if wrong != nil {
 		return told{Error: wrong}
 	}
-	cancel := func() {}
-	if first.Timeout > 0 {
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(first.Timeout)*time.Millisecond)
-	} else {
-		ctx, cancel = context.WithCancel(ctx)
-	}
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if first.Timeout > 0 {
+		var done func()
+		ctx, done = context.WithTimeout(ctx, time.Duration(first.Timeout)*time.Millisecond)
+		defer done()
+	}
 	s, _, wrong := try(ctx, c.t, func(conn *wire.Conn, g *genome.Genome, m *genome.Method) (*opened, error) {
 		request, err := encode(g, m, typeJSON, first.Request)
 		if err != nil {
