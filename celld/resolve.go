@@ -263,8 +263,8 @@ func (s *Server) MayManage(uid int, name string) error {
 }
 
 // Call connects a caller to the cell that it means by target: to one of its instances, in turn, or to the one that target
-// names. A cell that sleeps wakes. hash is the wire hash that the caller was built with.
-func (s *Server) Call(ctx context.Context, who Caller, target, hash string) (*Introduced, error) {
+// names. A cell that sleeps wakes. hash is the wire hash that the caller was built with. The instances to avoid come last.
+func (s *Server) Call(ctx context.Context, who Caller, target, hash string, avoid []string) (*Introduced, error) {
 	name, err := s.reaches(who, target, hash)
 	if err != nil {
 		return nil, err
@@ -277,12 +277,12 @@ func (s *Server) Call(ctx context.Context, who Caller, target, hash string) (*In
 	if err != nil {
 		return nil, err
 	}
-	c, instance, err := s.connectAny(ctx, n, name)
+	c, instance, replicas, err := s.connectAny(ctx, n, name, avoid)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	to := &Introduced{Instance: instance}
+	to := &Introduced{Instance: instance, Replicas: replicas}
 	if n.Manifest.Speaks == "cell" {
 		if to.Nonce, to.Expires, err = s.introduce(c, who, instance, denied); err != nil {
 			return nil, err
@@ -295,8 +295,9 @@ func (s *Server) Call(ctx context.Context, who Caller, target, hash string) (*In
 	return to, nil
 }
 
-// connectAny connects to the instance name, or to one of those of n when name is the cell.
-func (s *Server) connectAny(ctx context.Context, n *manifest.Node, name string) (*net.UnixConn, string, error) {
+// connectAny connects to the instance name, or to one of those of n when name is the cell: if possible to none of those to avoid.
+// It returns the instance, and how many there are.
+func (s *Server) connectAny(ctx context.Context, n *manifest.Node, name string, avoid []string) (*net.UnixConn, string, int, error) {
 	instances := []string{name}
 	if name == n.Name {
 		instances = unit.Instances(n)
@@ -308,15 +309,21 @@ func (s *Server) connectAny(ctx context.Context, n *manifest.Node, name string) 
 	turn := s.turns[name]
 	s.turns[name]++
 	s.mu.Unlock()
-	for i := range instances {
-		at := instances[(turn+i)%len(instances)]
+	var order []string
+	for _, last := range []bool{false, true} {
+		for i := range instances {
+			if at := instances[(turn+i)%len(instances)]; slices.Contains(avoid, at) == last {
+				order = append(order, at)
+			}
+		}
+	}
+	for _, at := range order {
 		var d net.Dialer
 		if c, err := d.DialContext(ctx, "unix", unit.SocketPath(s.SocketDir, at)); err == nil {
-			return c.(*net.UnixConn), at, nil
+			return c.(*net.UnixConn), at, len(order), nil
 		}
 	}
 	// Nobody listens at this moment: the first one is waited for, as long as it may take to be exchanged.
-	at := instances[turn%len(instances)]
-	c, err := s.dial(ctx, at)
-	return c, at, err
+	c, err := s.dial(ctx, order[0])
+	return c, order[0], len(order), err
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"sync"
 
 	"github.com/cell-network/cell/sdk/broker"
 	"github.com/cell-network/cell/sdk/wire"
@@ -30,15 +29,12 @@ type Remote struct {
 //	var _ = sdk.Need(worker.Cell, 10)
 func Need(r Remote, replicas int) struct{} { return struct{}{} }
 
-// Client is the connection behind a generated client. A connection that ended is replaced by the next call.
+// Client is what is behind a generated client: connections to replicas of a cell, of which each call takes the one that promises
+// to answer first. A connection that ends is replaced.
 type Client struct {
 	remote *Remote
 	target string
-
-	mu     sync.Mutex
-	conn   *wire.Conn
-	dial   chan struct{} // not nil while somebody connects; closed afterwards
-	closed bool
+	pool   pool
 }
 
 // DialOption changes what Dial connects to.
@@ -52,109 +48,107 @@ func To(name string) DialOption { return func(c *Client) { c.target = name } }
 // program outside of any cell those of its user. It waits for a celld that restarts and for a cell that wakes as long as ctx
 // allows, ten seconds when that has no deadline. Errors are *Down, *Denied and *Incompatible, or those of ctx.
 func Dial(ctx context.Context, r *Remote, options ...DialOption) (*Client, error) {
-	c := &Client{remote: r, target: r.Need}
+	c := newClient(r)
 	for _, o := range options {
 		o(c)
 	}
-	if _, err := c.connection(ctx); err != nil {
-		return nil, err
+	l, err := c.pool.lane(ctx, nil)
+	if err != nil {
+		return nil, c.unreached(err)
 	}
+	l.release(nil)
+	register(c)
 	return c, nil
 }
 
-// Close ends the connection of a generated client. Calls that still run get a *Down.
+func newClient(r *Remote) *Client {
+	c := &Client{remote: r, target: r.Need}
+	c.pool.budget.tokens = budgetBurst
+	c.pool.connect, c.pool.greeted = c.connect, c.greeted
+	return c
+}
+
+// Close ends the connections of a generated client. Calls that still run get a *Down.
 func Close(c interface{ CellClient() *Client }) error {
-	cl := c.CellClient()
-	cl.mu.Lock()
-	defer cl.mu.Unlock()
-	cl.closed = true
-	if cl.conn != nil {
-		return cl.conn.Close()
-	}
+	unregister(c.CellClient())
+	c.CellClient().pool.close()
 	return nil
 }
 
-var errClosed = errors.New("the client was closed")
-
-// connection returns one that is usable. Only one goroutine connects, the others wait for it.
-func (c *Client) connection(ctx context.Context) (*wire.Conn, error) {
-	for {
-		c.mu.Lock()
-		switch {
-		case c.closed:
-			c.mu.Unlock()
-			return nil, &Down{Cell: c.target, Err: &wire.NotSent{Err: errClosed}}
-		case c.conn != nil && c.conn.Usable():
-			defer c.mu.Unlock()
-			return c.conn, nil
-		case c.dial == nil:
-			done := make(chan struct{})
-			c.dial = done
-			c.mu.Unlock()
-			conn, err := c.connect(ctx)
-			c.mu.Lock()
-			if c.dial = nil; err == nil {
-				c.conn = conn
-				if c.closed {
-					conn.Close()
-				}
-			}
-			c.mu.Unlock()
-			close(done)
-			return conn, err
-		}
-		wait := c.dial
-		c.mu.Unlock()
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return nil, c.failed("", &wire.NotSent{Err: ctx.Err()})
-		}
-	}
-}
-
-func (c *Client) connect(ctx context.Context) (*wire.Conn, error) {
-	nc, grant, err := broker.Connect(ctx, c.target, c.remote.Hash)
+// connect asks celld for a connection, if possible to none of the instances to avoid.
+func (c *Client) connect(ctx context.Context, avoid []string) (reached, error) {
+	nc, grant, err := broker.Connect(ctx, c.target, c.remote.Hash, avoid...)
 	if err != nil {
 		if e, ok := errors.AsType[*broker.Error](err); ok && e.Code == broker.Denied {
-			return nil, &Denied{Cell: c.target, Reason: e.Message}
+			return reached{}, &Denied{Cell: c.target, Reason: e.Message}
 		}
-		return nil, c.failed("", &wire.NotSent{Err: err})
+		return reached{}, &wire.NotSent{Err: err}
 	}
 	conn := wire.Greet(nc, wire.Hello{Name: os.Getenv("CELL_NAME"), Hash: c.remote.Hash})
 	go grant.Keep(conn.Done(), conn.Introduce)
+	return reached{conn, grant.Instance, grant.Replicas}, nil
+}
+
+// greeted waits until a cell has greeted, and closes the connection when it did not or does not serve this client.
+func (c *Client) greeted(ctx context.Context, conn *wire.Conn) error {
 	peer, err := conn.Peer(ctx)
 	if err != nil {
 		conn.Close()
-		return nil, c.failed("", &wire.NotSent{Err: err})
+		return &wire.NotSent{Err: err}
 	}
 	if peer.Hash != c.remote.Hash && !slices.Contains(peer.Accepts, c.remote.Hash) {
 		conn.Close()
-		return nil, &Incompatible{
+		return &Incompatible{
 			Cell: c.target, Wants: c.remote.Version, WantsHash: c.remote.Hash,
 			Serves: peer.Version, ServesHash: peer.Hash,
 		}
 	}
-	return conn, nil
+	return nil
 }
 
-// maxAttempts bounds how often a call is made again that certainly did not run.
+// unreached is the caller's error for why there is no connection.
+func (c *Client) unreached(err error) error {
+	if _, ok := err.(*wire.NotSent); ok {
+		return c.failed("", err)
+	}
+	return err
+}
+
+// maxAttempts bounds how often a call is made again.
 const maxAttempts = 4
 
-// try runs f on a connection, again on another one as long as the call certainly did not run.
-func try[R any](ctx context.Context, c *Client, method string, f func(*wire.Conn, uint32) (R, error)) (R, error) {
+// try runs f on a connection, again on another one when the call certainly did not run.
+func try[R any](ctx context.Context, c *Client, method string, f func(lane, uint32) (R, error)) (R, error) {
+	var not tried
 	for attempt := uint32(0); ; attempt++ {
-		conn, err := c.connection(ctx)
+		l, err := c.pool.lane(ctx, &not)
 		if err != nil {
 			var none R
-			return none, err
+			return none, c.unreached(err)
 		}
-		r, err := f(conn, attempt)
-		if _, not := errors.AsType[*wire.NotSent](err); not && ctx.Err() == nil && attempt+1 < maxAttempts && !conn.Usable() && !denied(err) {
-			continue
+		r, err := f(l, attempt)
+		if err == nil || !c.again(ctx, l, &not, attempt, err, false) {
+			return r, c.failed(method, err)
 		}
-		return r, c.failed(method, err)
 	}
+}
+
+// again tells whether a call that failed at l is made again, at once and at another replica if there is one.
+func (c *Client) again(ctx context.Context, l lane, not *tried, attempt uint32, err error, repeatable bool) bool {
+	if ctx.Err() != nil || attempt+1 >= maxAttempts || denied(err) {
+		return false
+	}
+	not.add(l.r)
+	if _, unsent := errors.AsType[*wire.NotSent](err); unsent {
+		return !l.conn.Usable()
+	}
+	switch e := err.(type) {
+	case *wire.Error:
+		return e.Code == wire.CodeOverloaded && e.NotExecuted && c.pool.retry(l, not, false)
+	case *wire.Lost:
+		return repeatable && c.pool.retry(l, not, true)
+	}
+	return false
 }
 
 // denied tells that no other connection would be served either.
@@ -179,17 +173,21 @@ func schema(hash string) uint64 {
 
 // Call calls a method and returns its encoded results. Generated code calls it.
 func Call(ctx context.Context, c *Client, id uint32, method string, request []byte) ([]byte, error) {
-	return try(ctx, c, method, func(conn *wire.Conn, attempt uint32) ([]byte, error) {
-		return conn.Do(ctx, c.call(ctx, id, request, attempt))
+	return try(ctx, c, method, func(l lane, attempt uint32) ([]byte, error) {
+		result, err := l.conn.Do(ctx, c.call(ctx, id, request, attempt))
+		l.ended(err)
+		return result, err
 	})
 }
 
 // Notify sends an event. Without an error it is on its way, and nothing tells whether it arrived. Generated code calls it.
 func Notify(ctx context.Context, c *Client, id uint32, method string, request []byte) error {
-	_, err := try(ctx, c, method, func(conn *wire.Conn, attempt uint32) ([]byte, error) {
+	_, err := try(ctx, c, method, func(l lane, attempt uint32) ([]byte, error) {
 		call := c.call(ctx, id, request, attempt)
 		call.OneWay = true
-		return conn.Do(ctx, call)
+		_, err := l.conn.Do(ctx, call)
+		l.release(err)
+		return nil, err
 	})
 	return err
 }

@@ -154,7 +154,7 @@ func TestIntroducedCall(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &Client{remote: &Remote{Need: "vault"}, target: "vault", conn: wire.NewConn(nc)}
+		return clientOn("vault", wire.NewConn(nc))
 	}
 	one := introduction(1)
 	data := one.Sign(key)

@@ -56,7 +56,7 @@ func run(c Cell) int {
 		return exitFail
 	}
 	server := &wire.Server{
-		Handler: handle, Genome: g.JSON, Log: slog.Error, Accepted: gate.accepted, Introduce: gate.introduce,
+		Handler: handle, Genome: g.JSON, Log: slog.Error, Accepted: gate.accepted, Introduce: gate.introduce, Races: races,
 		Hello: wire.Hello{Name: g.Name, Version: g.Version, Hash: g.Hash, Accepts: g.Accepts},
 	}
 	failed := make(chan error, len(listeners))

@@ -32,8 +32,8 @@ func Receive[T any](ctx context.Context, c *Client, id uint32, method string, re
 			yield(none, err)
 			return
 		}
-		defer s.Close()
-		receive(ctx, c, method, s, read, yield)
+		defer s.close()
+		receive(ctx, c, method, s.Stream, read, yield)
 	}
 }
 
@@ -62,8 +62,8 @@ func Send[T any](ctx context.Context, c *Client, id uint32, method string, reque
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
-	if err := sendAll(s, items, appendItem); err != nil {
+	defer s.close()
+	if err := sendAll(s.Stream, items, appendItem); err != nil {
 		if err == io.EOF { // answered already
 			err = nil
 		} else if _, ours := errors.AsType[*itemError](err); ours {
@@ -88,13 +88,13 @@ func Exchange[In, Out any](ctx context.Context, c *Client, id uint32, method str
 			yield(none, err)
 			return
 		}
-		defer s.Close()
+		defer s.close()
 		go func() {
-			if ours, ok := errors.AsType[*itemError](sendAll(s, items, appendItem)); ok {
+			if ours, ok := errors.AsType[*itemError](sendAll(s.Stream, items, appendItem)); ok {
 				cancel(ours)
 			}
 		}()
-		receive(ctx, c, method, s, read, func(v Out, err error) bool {
+		receive(ctx, c, method, s.Stream, read, func(v Out, err error) bool {
 			if ours, ok := errors.AsType[*itemError](context.Cause(ctx)); ok && err != nil {
 				err = fmt.Errorf("call %s of cell %s: %w", method, c.target, ours.err)
 			}
@@ -103,9 +103,25 @@ func Exchange[In, Out any](ctx context.Context, c *Client, id uint32, method str
 	}
 }
 
-func open(ctx context.Context, c *Client, id uint32, method string, request []byte, in bool) (*wire.Stream, error) {
-	return try(ctx, c, method, func(conn *wire.Conn, attempt uint32) (*wire.Stream, error) {
-		return conn.Open(ctx, c.call(ctx, id, request, attempt), in, true)
+// opened is a stream at a replica.
+type opened struct {
+	*wire.Stream
+	lane lane
+}
+
+// close gives the stream up unless it has ended.
+func (o opened) close() {
+	o.Close()
+	o.lane.release(nil)
+}
+
+func open(ctx context.Context, c *Client, id uint32, method string, request []byte, in bool) (opened, error) {
+	return try(ctx, c, method, func(l lane, attempt uint32) (opened, error) {
+		s, err := l.conn.Open(ctx, c.call(ctx, id, request, attempt), in, true)
+		if err != nil {
+			l.release(err)
+		}
+		return opened{s, l}, err
 	})
 }
 

@@ -43,7 +43,7 @@ func connected(t testing.TB, handle wire.Handler) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Client{remote: &Remote{Need: "batches"}, target: "batches", conn: wire.NewConn(nc)}
+	return clientOn("batches", wire.NewConn(nc))
 }
 
 // Items share memory only when that is asked for.
@@ -97,4 +97,15 @@ func TestReuse(t *testing.T) {
 			t.Errorf("reuse %v: %d items in %d places", reuse, n, len(memory))
 		}
 	}
+}
+
+// clientOn is a client that has a connection and cannot make another.
+func clientOn(need string, conn *wire.Conn) *Client {
+	c := newClient(&Remote{Need: need})
+	c.pool.connect = func(context.Context, []string) (reached, error) {
+		return reached{}, &wire.NotSent{Err: net.ErrClosed}
+	}
+	c.pool.told(1)
+	c.pool.add(reached{conn, need, 1})
+	return c
 }

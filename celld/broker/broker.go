@@ -195,11 +195,11 @@ func (s *Server) answer(ctx context.Context, c *net.UnixConn, who celld.Caller, 
 }
 
 func (s *Server) connect(ctx context.Context, who celld.Caller, r broker.Request) (broker.Answer, *os.File) {
-	to, err := s.Cells.Call(ctx, who, r.Target, r.Hash)
+	to, err := s.Cells.Call(ctx, who, r.Target, r.Hash, r.Avoid)
 	if err != nil {
 		return failed(err), nil
 	}
-	a := broker.Answer{Instance: to.Instance}
+	a := broker.Answer{Instance: to.Instance, Replicas: uint64(to.Replicas)}
 	if to.Nonce != nil {
 		a.Nonce, a.Expires = to.Nonce, to.Expires.Unix()
 	}

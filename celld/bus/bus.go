@@ -199,7 +199,7 @@ func (m *manager) Connect(msg dbus.Message, name string) (dbus.UnixFD, *dbus.Err
 		}
 		who.Admitted = true
 	}
-	to, err := m.srv.Call(m.ctx, who, name, "")
+	to, err := m.srv.Call(m.ctx, who, name, "", nil)
 	if err != nil {
 		return 0, fail(err)
 	}

@@ -143,7 +143,7 @@ func askDirs(ctx context.Context) []string {
 func (x *interfaces) compatible(ctx context.Context, tree *manifest.Tree, n *manifest.Node, r *reading) error {
 	g := r.genome
 	var elsewhere []string
-	if old := r.source.Old; old != nil && old.WireHash() != g.WireHash() {
+	if old := r.source.Old; old != nil && (old.WireHash() != g.WireHash() || genome.Worst(genome.Compare(old, g)) == genome.Break) {
 		elsewhere = x.wantedDirs(ctx)
 	}
 	all, err := holders(tree, n.Manifest.Dir, elsewhere)

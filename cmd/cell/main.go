@@ -46,7 +46,7 @@ rooted there and runs it as cell@NAME.service and cell@NAME.socket.`,
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &codeError{exitUsage, err.Error(), []string{c.CommandPath() + " --help"}}
 	})
-	c.AddCommand(newNew(), newBuild(), newMitosis(), newCheck(), newUse(), newGenome(), newSync(), newStatus(), newTop(), newMetrics(), newPs(), newLogs(), newStart(), newStop(), newApoptosis(), newExplain(),
+	c.AddCommand(newNew(), newBuild(), newMitosis(), newCheck(), newUse(), newGenome(), newSync(), newStatus(), newTop(), newMetrics(), newPs(), newLogs(), newStart(), newStop(), newApoptosis(), newExplain(), newRace(),
 		newHost(), newPass("systemctl"), newPass("journalctl"))
 	return c
 }

@@ -19,6 +19,7 @@ func TestPackets(t *testing.T) {
 	for _, r := range []Request{
 		{Op: OpReplicate, Target: "shop.users", Hash: "c0ffee", Sequence: 7, Number: 3},
 		{Op: OpRenew, Target: "users", Sequence: 8, Instance: "shop.users:2", Nonce: []byte{0xff, 0}},
+		{Op: OpConnect, Target: "users", Avoid: []string{"shop.users", "shop.users:2"}},
 	} {
 		if got, err := ParseRequest(r.Append(nil)); err != nil || !reflect.DeepEqual(got, r) {
 			t.Errorf("%+v %v", got, err)
@@ -26,6 +27,7 @@ func TestPackets(t *testing.T) {
 	}
 	for _, a := range []Answer{
 		{Code: Denied, Message: "not you", Instance: "shop.users:2", Sequence: 9, Event: "died", Time: 1234567},
+		{Instance: "shop.users", Replicas: 3},
 		{Instance: "shop.users", Nonce: []byte{0xff, 1}, Expires: 77, Introduction: []byte("\xff signed")},
 	} {
 		if got, err := ParseAnswer(a.Append(nil)); err != nil || !reflect.DeepEqual(got, a) {
@@ -46,7 +48,8 @@ func TestPackets(t *testing.T) {
 func FuzzPackets(f *testing.F) {
 	f.Add((&Request{Op: OpConnect, Target: "a", Hash: "b", Sequence: 1, Number: 2}).Append(nil))
 	f.Add((&Request{Op: OpRenew, Instance: "a", Nonce: []byte("n")}).Append(nil))
-	f.Add((&Answer{Denied, "no", "a:2", 1, "born", 5, []byte("n"), 7, []byte("i")}).Append(nil))
+	f.Add((&Answer{Denied, "no", "a:2", 1, "born", 5, []byte("n"), 7, []byte("i"), 3}).Append(nil))
+	f.Add((&Request{Op: OpConnect, Target: "a", Avoid: []string{"a", "a:2"}}).Append(nil))
 	f.Add([]byte{0x1a, 0x03, 'x'})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, err := ParseRequest(b); err == nil {

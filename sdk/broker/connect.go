@@ -58,14 +58,18 @@ func Paths() []string {
 }
 
 // Connect asks celld for a connection to the cell that the caller's cell.toml calls target; a program that is no cell names
-// cells in full. hash is the wire hash of the genome that the caller was built with. The grant says what was connected; the
+// cells in full. hash is the wire hash of the genome that the caller was built with. The instances to avoid are connected to only
+// when no other one listens. The grant says what was connected; the
 // connection ends to be served at its expiry unless Keep renews it. While celld is away, as when it is replaced, it is asked again until ctx ends, for ten seconds when ctx has no
 // deadline. The error is an *Error when celld refused, or when asking again would not help.
-func Connect(ctx context.Context, target, hash string) (*net.UnixConn, Grant, error) {
+func Connect(ctx context.Context, target, hash string, avoid ...string) (*net.UnixConn, Grant, error) {
 	var conn *net.UnixConn
 	var g Grant
-	err := ask(ctx, &Request{Op: OpConnect, Target: target, Hash: hash}, func(_ *net.UnixConn, a Answer, fds []int) (err error) {
-		g = Grant{Target: target, Hash: hash, Instance: a.Instance, Nonce: a.Nonce, Expires: time.Unix(a.Expires, 0)}
+	err := ask(ctx, &Request{Op: OpConnect, Target: target, Hash: hash, Avoid: avoid}, func(_ *net.UnixConn, a Answer, fds []int) (err error) {
+		g = Grant{
+			Target: target, Hash: hash, Instance: a.Instance, Replicas: int(min(a.Replicas, 1<<20)), Nonce: a.Nonce,
+			Expires: time.Unix(a.Expires, 0),
+		}
 		conn, err = connOf(fds, target)
 		return err
 	})

@@ -94,6 +94,7 @@ type Grant struct {
 	Target   string // as the caller named it
 	Hash     string // of the genome that the caller was built with
 	Instance string // that was connected
+	Replicas int    // that the cell has
 	Nonce    []byte
 	Expires  time.Time
 }

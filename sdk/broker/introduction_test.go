@@ -85,7 +85,7 @@ func TestKeep(t *testing.T) {
 	sent := 0
 	done := make(chan struct{})
 	defer close(done)
-	Grant{"users", "hash", "users:2", []byte("once"), time.Now().Add(50 * time.Millisecond)}.Keep(done, func(b []byte) error {
+	Grant{Target: "users", Hash: "hash", Instance: "users:2", Nonce: []byte("once"), Expires: time.Now().Add(50 * time.Millisecond)}.Keep(done, func(b []byte) error {
 		if string(b) != "fresh" {
 			t.Errorf("%q was sent", b)
 		}
@@ -100,5 +100,5 @@ func TestKeep(t *testing.T) {
 	// The connection ended.
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	Grant{"users", "hash", "users:2", []byte("once"), time.Now().Add(time.Hour)}.Keep(ended.Done(), nil)
+	Grant{Target: "users", Nonce: []byte("once"), Expires: time.Now().Add(time.Hour)}.Keep(ended.Done(), nil)
 }

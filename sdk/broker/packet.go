@@ -61,7 +61,10 @@ type Request struct {
 	Number   uint64
 	Instance string
 	Nonce    []byte
+	Avoid    []string // instances that are connected to only when no other one listens; at most 16 are told
 }
+
+const maxAvoid = 16
 
 // Answer is what celld says. With the code OK a descriptor comes along.
 type Answer struct {
@@ -78,6 +81,8 @@ type Answer struct {
 	Nonce        []byte
 	Expires      int64 // seconds since 1970
 	Introduction []byte
+
+	Replicas uint64 // that the connected cell has
 }
 
 // Append appends the packet to b.
@@ -92,6 +97,9 @@ func (r *Request) Append(b []byte) []byte {
 	}
 	if len(r.Nonce) > 0 {
 		b = appendRaw(b, 7, r.Nonce)
+	}
+	for _, instance := range r.Avoid[:min(len(r.Avoid), maxAvoid)] {
+		b = appendText(b, 8, instance)
 	}
 	return b
 }
@@ -114,6 +122,10 @@ func ParseRequest(b []byte) (r Request, err error) {
 			r.Instance = text
 		case 7:
 			r.Nonce = some(raw)
+		case 8:
+			if len(r.Avoid) < maxAvoid {
+				r.Avoid = append(r.Avoid, text)
+			}
 		}
 	})
 	return r, err
@@ -135,6 +147,9 @@ func (a *Answer) Append(b []byte) []byte {
 	}
 	if len(a.Introduction) > 0 {
 		b = appendRaw(b, 9, a.Introduction)
+	}
+	if a.Replicas > 0 {
+		b = appendUint(b, 10, a.Replicas)
 	}
 	return b
 }
@@ -161,6 +176,8 @@ func ParseAnswer(b []byte) (a Answer, err error) {
 			a.Expires = int64(number)
 		case 9:
 			a.Introduction = some(raw)
+		case 10:
+			a.Replicas = number
 		}
 	})
 	return a, err

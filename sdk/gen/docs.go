@@ -7,10 +7,29 @@ import (
 	"strings"
 )
 
-// source is what the syntax tree says about a declared name: its comment, and the text of its type.
+// source is what the syntax tree says about a declared name: its comments, and the text of its type.
 type source struct {
-	doc string
-	typ ast.Expr
+	doc        string
+	typ        ast.Expr
+	directives []directive
+}
+
+// directive is a comment such as //cell:repeatable.
+type directive struct {
+	name string
+	pos  token.Pos
+}
+
+func directives(g *ast.CommentGroup) (all []directive) {
+	if g == nil {
+		return nil
+	}
+	for _, c := range g.List {
+		if name, ok := strings.CutPrefix(c.Text, "//cell:"); ok {
+			all = append(all, directive{strings.TrimSpace(name), c.Pos()})
+		}
+	}
+	return all
 }
 
 // sources indexes declarations by the place of their name; an unnamed parameter by its type's.
@@ -49,7 +68,7 @@ func sources(files []*ast.File) map[token.Pos]source {
 		ast.Inspect(f, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.FuncDecl:
-				all[n.Name.Pos()] = source{doc: text(n.Doc)}
+				all[n.Name.Pos()] = source{doc: text(n.Doc), directives: directives(n.Doc)}
 			case *ast.FuncType:
 				fields(n.Params, false)
 				fields(n.Results, false)

@@ -198,6 +198,9 @@ func (e *client) method(m *genome.Method) {
 		return
 	}
 	verb := "cellsdk.Call"
+	if m.Repeatable {
+		verb = "cellsdk.Repeat"
+	}
 	if m.In != nil {
 		verb = "cellsdk.Send"
 	}

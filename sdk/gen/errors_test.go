@@ -26,6 +26,14 @@ func TestErrors(t *testing.T) {
 			"two calls", head + f + "func main() { sdk.Main(S{}) }\nfunc other() { sdk.Main(S{}) }",
 			"DIR/main.go:12:16: a second call of sdk.Main, the first is at DIR/main.go:11:15: a cell serves one type",
 		},
+		{
+			"directive", head + "type S struct{}\n\n// F does.\n//\n//cell:repeat\nfunc (S) F(context.Context) error { return nil }\nfunc main() { sdk.Main(S{}) }",
+			"DIR/main.go:13:1: F: //cell:repeat is not known: known is //cell:repeatable",
+		},
+		{
+			"repeatable event", head + "type S struct{}\n\n//cell:repeatable\nfunc (S) F(context.Context) {}\nfunc main() { sdk.Main(S{}) }",
+			"DIR/main.go:11:1: F: //cell:repeatable is for methods that answer once",
+		},
 		{"syntax", "package main\n\nfunc main( {\n", "DIR/main.go:3:12: "},
 		{
 			"two packages", head + f + "func main() { sdk.Main(S{}) }\n-- other.go --\npackage other\n",

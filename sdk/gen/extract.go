@@ -128,6 +128,15 @@ func (x *extractor) method(f *types.Func) {
 		}
 		m.Result.Fields = append(m.Result.Fields, x.field(f, v, name))
 	}
+	for _, d := range x.src[f.Pos()].directives {
+		switch {
+		case d.name != "repeatable":
+			x.fail(d.pos, "%s: //cell:%s is not known: known is //cell:repeatable", f.Name(), d.name)
+		case m.OneWay || m.In != nil || m.Out != nil:
+			x.fail(d.pos, "%s: //cell:repeatable is for methods that answer once: no events, no streams", f.Name())
+		}
+		m.Repeatable = true
+	}
 	x.unique(f, &m)
 	x.funcs[m.Name] = f
 	x.genome.Methods = append(x.genome.Methods, m)

@@ -139,7 +139,7 @@ func (c *checker) methods() error {
 	return nil
 }
 
-// streams checks the items of a method's streams, and that an event and a topic have nothing else.
+// streams checks the items of a method's streams, and what an event, a topic and a repeatable method cannot have.
 func (c *checker) streams(m *Method) error {
 	for _, s := range []*Message{m.In, m.Out} {
 		if s == nil {
@@ -157,6 +157,8 @@ func (c *checker) streams(m *Method) error {
 		return fmt.Errorf("%s: an event has neither results nor streams", m.Name)
 	case m.Topic && (len(m.Request.Fields) > 0 || len(m.Result.Fields) > 0 || m.In != nil || m.Out == nil || m.OneWay):
 		return fmt.Errorf("%s: a topic has items for its subscribers and nothing else", m.Name)
+	case m.Repeatable && (m.OneWay || m.In != nil || m.Out != nil):
+		return fmt.Errorf("%s: only a method that answers once can be repeatable", m.Name)
 	case m.Out != nil && len(m.Result.Fields) > 0:
 		return fmt.Errorf("%s: a stream to the caller has no results besides", m.Name)
 	}

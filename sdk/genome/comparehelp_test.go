@@ -15,6 +15,7 @@ import (
 //	Get(id int64, more ...string) (found bool, user User)
 //	Upload(name string) in bytes out string
 //	event Log(line string)
+//	repeatable Find(id int64) User
 //	topic Ticks Tick
 //	type User struct Name string; Age int8
 //	type Shape sum Circle; *Square
@@ -74,7 +75,7 @@ func lined(t testing.TB, old *Genome, lines ...string) *Genome {
 }
 
 var (
-	methodLine = regexp.MustCompile(`^(event )?(\S+?)\((.*?)\)(?: \((.*?)\)| ([^ ]+))??(?: in (\S+))?(?: out (\S+))?$`)
+	methodLine = regexp.MustCompile(`^(event |repeatable )?(\S+?)\((.*?)\)(?: \((.*?)\)| ([^ ]+))??(?: in (\S+))?(?: out (\S+))?$`)
 	typeLine   = regexp.MustCompile(`^type (\S+) (struct|sum|\S+)\s*(.*)$`)
 )
 
@@ -129,7 +130,7 @@ func addLine(t testing.TB, g *Genome, line string) {
 	if parts == nil {
 		t.Fatalf("%q is no line of a genome", line)
 	}
-	m := Method{Name: parts[2], OneWay: parts[1] != "", Variadic: strings.Contains(parts[3], "...")}
+	m := Method{Name: parts[2], OneWay: parts[1] == "event ", Repeatable: parts[1] == "repeatable ", Variadic: strings.Contains(parts[3], "...")}
 	m.Request = message(t, params(strings.ReplaceAll(parts[3], "...", "[]"))...)
 	m.Result = message(t, params(parts[4])...)
 	if parts[5] != "" {

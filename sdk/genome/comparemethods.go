@@ -43,6 +43,12 @@ func (c *comparer) method(o, n *Method) {
 	if o.Variadic != n.Variadic {
 		c.add("variadic-changed", toProvider, at, variadic(o)+" → "+variadic(n))
 	}
+	switch {
+	case !o.Repeatable && n.Repeatable:
+		c.add("repeatable-added", toProvider, at, "repeatable now")
+	case o.Repeatable && !n.Repeatable:
+		c.add("repeatable-removed", toProvider, at, "no longer repeatable")
+	}
 	param := func(s string) site { return site{where: name + "(" + s + ")", method: o.Name} }
 	result := func(s string) site { return site{where: name + " → " + s, method: o.Name} }
 	c.signature(&o.Request, &n.Request, toProvider, at, param)

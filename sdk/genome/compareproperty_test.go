@@ -146,7 +146,7 @@ func FuzzCompare(f *testing.F) {
 				switch c.ID {
 				case "doc", "serves-renamed", "variadic-changed", "signature-renamed", "signature-moved", "signature-exchanged",
 					"field-renamed", "field-embedded", "id-exchanged", "constant-added", "constant-removed", "constant-changed",
-					"error-pointer":
+					"error-pointer", "repeatable-added", "repeatable-removed":
 				default:
 					if c.ID == "method-form" && strings.Contains(c.What, "topic") {
 						continue // a topic and a stream have the same bytes

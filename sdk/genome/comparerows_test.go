@@ -43,6 +43,8 @@ var rows = []row{
 	{"method-form", "topic A int", "A() out int", "break Users.A: topic → stream to the caller [method-form]", []proof{at("A", is(Break, ""))}},
 	{"variadic-changed", "A(n int, m ...int)", "A(n int, m []int)", "source Users.A: ...T → []T [variadic-changed]", []proof{at("A(", is(Source, `{"n":1,"m":[2,3]}`))}},
 	{"variadic-changed", "A(m []int)", "A(m ...int)", "source Users.A: []T → ...T [variadic-changed]", []proof{at("A(", is(Source, `{"m":[2,3]}`))}},
+	{"repeatable-added", "A(n int)", "repeatable A(n int)", "safe Users.A: repeatable now [repeatable-added]", []proof{at("A(", is(Safe, `{"n":1}`))}},
+	{"repeatable-removed", "repeatable A(n int)", "A(n int)", "break Users.A: no longer repeatable [repeatable-removed]", []proof{at("A(", means(`{"n":1}`))}},
 
 	// Parameters and results.
 	{"signature-added", "A(n int)", "A(n int, m string)", "source Users.A(m): added [signature-added]", []proof{at("A(", is(Source, `{"n":1}`))}},

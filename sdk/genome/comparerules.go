@@ -45,6 +45,14 @@ var rules = []rule{
 		request: source("the wire knows lists only; a Go call is written differently"),
 	},
 	{
+		id: "repeatable-added", change: "`//cell:repeatable` added",
+		request: safe("old callers make a call once, as before"),
+	},
+	{
+		id: "repeatable-removed", change: "`//cell:repeatable` removed",
+		request: breaks("old callers make a call again that may have run already"),
+	},
+	{
 		id: "signature-added", change: "parameter or result added", additive: true,
 		request: source("old callers do not send it: the provider reads zero; a Go call has one argument more"),
 		result:  source("old callers skip it; a Go call has one result more"),

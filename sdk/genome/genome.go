@@ -31,16 +31,20 @@ type Genome struct {
 // Method is one served method. Its request and its result are messages, and so is each item of a stream: a message with
 // the one field "item".
 type Method struct {
-	ID       uint32   `json:"id"`
-	Name     string   `json:"name"`
-	Doc      string   `json:"doc,omitempty"`
-	Variadic bool     `json:"variadic,omitempty"` // in Go the last parameter, a list, is written ...T
-	OneWay   bool     `json:"oneway,omitempty"`   // an event: nothing is answered
-	Topic    bool     `json:"topic,omitempty"`    // a topic: Out is what is published to who subscribes
-	Request  Message  `json:"request"`
-	Result   Message  `json:"result"`
-	In       *Message `json:"in,omitempty"`  // items that the caller streams
-	Out      *Message `json:"out,omitempty"` // items that are streamed to the caller
+	ID       uint32 `json:"id"`
+	Name     string `json:"name"`
+	Doc      string `json:"doc,omitempty"`
+	Variadic bool   `json:"variadic,omitempty"` // in Go the last parameter, a list, is written ...T
+	OneWay   bool   `json:"oneway,omitempty"`   // an event: nothing is answered
+	Topic    bool   `json:"topic,omitempty"`    // a topic: Out is what is published to who subscribes
+
+	// Repeatable says that running it twice is as good as once, so that a call which may have run is made again.
+	Repeatable bool `json:"repeatable,omitempty"`
+
+	Request Message  `json:"request"`
+	Result  Message  `json:"result"`
+	In      *Message `json:"in,omitempty"`  // items that the caller streams
+	Out     *Message `json:"out,omitempty"` // items that are streamed to the caller
 }
 
 // Item is the message of a stream's items of type r.

@@ -90,7 +90,7 @@ func (g *Genome) FullHash() string {
 
 // WireHash covers what both ends of a connection must agree on: methods, errors and types with their names, ids and kinds
 // of parameters, results and fields. It leaves out documentation, versions, constants, the names of parameters, results
-// and fields, and the order of anything: none of them is on the wire.
+// and fields, what is repeatable, and the order of anything: none of them is on the wire.
 func (g *Genome) WireHash() string {
 	var b bytes.Buffer
 	message := func(what string, m *Message) {

@@ -68,6 +68,8 @@ func remark(m *Method) string {
 		return " // topic"
 	case m.OneWay:
 		return " // event: nothing is answered"
+	case m.Repeatable:
+		return " // repeatable"
 	}
 	return ""
 }

@@ -200,6 +200,8 @@ func (k *Kinds) Hide(ctx context.Context, time int, errors string, nil, len *boo
 }
 
 // Sum adds.
+//
+//cell:repeatable
 func (k *Kinds) Sum(_ context.Context, base int8, more ...int64) (sum int64, err error) {
 	for _, n := range more {
 		sum += n
