@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cell-network/cell/celld/unit"
 	"github.com/cell-network/cell/sdk/manifest"
+	"github.com/cell-network/cell/sdk/stats"
 )
 
 // Instances to avoid are connected to only when no other one listens; the others take turns.
@@ -63,5 +65,54 @@ func TestAvoid(t *testing.T) {
 	listeners["work:2"].Close()
 	if got := seen("work", "work", "work:3"); !slices.Equal(got, []string{"work", "work:3"}) {
 		t.Errorf("with none but those to avoid: %v", got)
+	}
+}
+
+// Of the two whose turn it is the one that counts faster calls is connected to.
+func TestPreferFaster(t *testing.T) {
+	s := &Server{}
+	s.tables.of = map[string]*table{}
+	known := func(instance string, took time.Duration, lately bool, inFlight int) {
+		t.Helper()
+		counts, err := stats.New([]string{"Do"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := stats.Open(int(counts.File().Fd()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.Close(); counts.File().Close() })
+		for range inFlight + 1 {
+			counts.Row(0).Begin(1)
+		}
+		counts.Row(0).End(took, 0, 1)
+		if lately {
+			counts.Lately(time.Now(), took, 0)
+		}
+		s.tables.of[instance] = &table{reader: r}
+	}
+	known("slow", 10*time.Millisecond, true, 0)
+	known("was slow", 10*time.Millisecond, false, 0)
+	known("fast", time.Millisecond, true, 0)
+	known("same", time.Millisecond, false, 0)
+	known("busy", time.Millisecond, true, 20)
+	for _, c := range []struct {
+		order []string
+		first string
+	}{
+		{[]string{"slow", "fast"}, "fast"},
+		{[]string{"was slow", "fast"}, "fast"},
+		{[]string{"fast", "slow"}, "fast"},
+		{[]string{"busy", "fast", "slow"}, "fast"},
+		{[]string{"same", "fast"}, "same"},
+		{[]string{"slow", "asleep"}, "slow"},
+		{[]string{"asleep", "fast"}, "asleep"},
+		{[]string{"slow"}, "slow"},
+	} {
+		order := slices.Clone(c.order)
+		if s.preferFaster(order); order[0] != c.first {
+			t.Errorf("of %v the first is %s", c.order, order[0])
+		}
 	}
 }

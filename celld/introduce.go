@@ -57,7 +57,8 @@ func replace(path string, data []byte, mode os.FileMode) error {
 
 // Introduced is a connection to a cell on which its caller was introduced.
 type Introduced struct {
-	Replicas int // that the cell has
+	Replicas int           // that the cell has
+	Takes    time.Duration // what calls took there, as far as is known
 	File     *os.File
 	Instance string
 	Nonce    []byte // nil when the cell speaks http or tcp, which nothing is written to

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cell-network/cell/celld/systemd"
 	"github.com/cell-network/cell/celld/unit"
 	"github.com/cell-network/cell/sdk/api"
 	"github.com/cell-network/cell/sdk/stats"
@@ -50,6 +51,51 @@ func (s *Server) Counts(instance string, fd int, end func()) (release func(), er
 	}, nil
 }
 
+// calls is what a running instance says of its calls; nil when it counts none.
+func (s *Server) calls(instance string, st *systemd.State, now time.Time) *api.Calls {
+	s.tables.Lock()
+	defer s.tables.Unlock()
+	t := s.tables.of[instance]
+	if t == nil || st == nil || st.PID == 0 {
+		return nil
+	}
+	c := &api.Calls{}
+	for _, m := range t.reader.Read() {
+		for code, n := range m.Ended {
+			if c.Total += n; code > 0 {
+				c.Errors += n
+			}
+		}
+		c.InFlight += uint64(max(m.InFlight, 0))
+	}
+	recent := t.reader.Recent(now)
+	c.P50, c.P99 = uint64(recent.Latency.Quantile(0.5)), uint64(recent.Latency.Quantile(0.99))
+	c.PerSecond = float64(recent.Calls()) / min(recent.Over, max(now.Sub(time.UnixMicro(int64(st.Started))), time.Second)).Seconds()
+	return c
+}
+
+// reputation is what a call of a running instance takes, lately or else since it started, and how many it has under way; 0 when
+// it has answered none.
+func (s *Server) reputation(instance string) (took time.Duration, inFlight int) {
+	s.tables.Lock()
+	defer s.tables.Unlock()
+	t := s.tables.of[instance]
+	if t == nil {
+		return 0, 0
+	}
+	known := t.reader.Recent(time.Now()).Latency
+	lately := known.Quantile(0.5) > 0
+	for _, m := range t.reader.Read() {
+		inFlight += int(max(m.InFlight, 0))
+		if !lately {
+			for i, n := range m.Latency {
+				known[i] += n
+			}
+		}
+	}
+	return known.Quantile(0.5), inFlight
+}
+
 // Measure reads what the running instances of a cell and of those below it used and counted; of all cells when name is empty.
 func (s *Server) Measure(ctx context.Context, name string) ([]stats.Instance, error) {
 	if name != "" {
@@ -78,6 +124,8 @@ func (s *Server) Measure(ctx context.Context, name string) ([]stats.Instance, er
 		}
 		if t := s.tables.of[inst]; t != nil {
 			i.Methods = t.reader.Read()
+			recent := t.reader.Recent(time.Now())
+			i.Recent = &recent
 		}
 		all = append(all, i)
 	}

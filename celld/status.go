@@ -126,7 +126,7 @@ func (s *Server) List(ctx context.Context, name string) ([]api.Cell, error) {
 				if want(inst) {
 					listed[inst] = true
 					c := describe(inst, n.Manifest.Dir, states[inst], s.healthOf(inst))
-					c.Version, c.Callers = n.Manifest.Version, s.callersOf(n.Name)
+					c.Version, c.Callers, c.Calls = n.Manifest.Version, s.callersOf(n.Name), s.calls(inst, states[inst], time.Now())
 					if at, ok := r.Retired[n.Name]; ok && c.State == "stopped" {
 						c.Note = "retired " + time.Unix(at, 0).Format(time.DateOnly) + ": nobody called it"
 					} else if keepsOld(tree, n) && c.Note == "" && len(c.Callers) > 0 {

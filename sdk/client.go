@@ -86,7 +86,7 @@ func (c *Client) connect(ctx context.Context, avoid []string) (reached, error) {
 	}
 	conn := wire.Greet(nc, wire.Hello{Name: os.Getenv("CELL_NAME"), Hash: c.remote.Hash})
 	go grant.Keep(conn.Done(), conn.Introduce)
-	return reached{conn, grant.Instance, grant.Replicas}, nil
+	return reached{conn, grant.Instance, grant.Replicas, grant.Takes}, nil
 }
 
 // greeted waits until a cell has greeted, and closes the connection when it did not or does not serve this client.

@@ -26,11 +26,17 @@ func handler(g *Genome, gate *gate, table *stats.Table) (wire.Handler, error) {
 		}
 	}
 	return func(ctx context.Context, r wire.Request) ([]byte, error) {
-		row, begun := rows[r.Method], time.Now()
+		m, row, begun := methods[r.Method], rows[r.Method], time.Now()
 		code, size := wire.CodeRemote, 0 // of a panic
 		row.Begin(len(r.Payload))
-		defer func() { row.End(time.Since(begun), uint32(code), size) }()
-		result, err := serve(ctx, g, gate, methods[r.Method], r)
+		defer func() {
+			took := time.Since(begun)
+			row.End(took, uint32(code), size)
+			if table != nil && m != nil && m.Stream == nil {
+				table.Lately(begun.Add(took), took, uint32(code))
+			}
+		}()
+		result, err := serve(ctx, g, gate, m, r)
 		code, size = codeOf(err), len(result)
 		return result, err
 	}, nil

@@ -22,7 +22,8 @@ const (
 type reached struct {
 	conn      *wire.Conn
 	instance  string
-	instances int // that the cell has
+	instances int           // that the cell has
+	takes     time.Duration // what celld knows that calls take, or 0
 }
 
 // pool keeps connections to some replicas of a cell, and chooses among them.
@@ -192,6 +193,9 @@ func (p *pool) add(got reached) {
 	r.conn, r.hangs = got.conn, false
 	r.mu.Lock()
 	r.again, r.used = 0, stamp()
+	if r.measured == 0 && got.takes > 0 {
+		r.ewma, r.measured = got.takes, stamp()
+	}
 	r.mu.Unlock()
 	p.live = append(p.live, r)
 }

@@ -25,8 +25,9 @@ type herd struct {
 	mu       sync.Mutex
 	replicas map[string]*member
 	turn     int
-	asked    int   // for connections
-	held     int64 // bytes of requests that replicas which are started take at once
+	asked    int                      // for connections
+	held     int64                    // bytes of requests that replicas which are started take at once
+	takes    map[string]time.Duration // what celld says of calls
 }
 
 // member is a replica. It writes down which calls ran.
@@ -94,7 +95,7 @@ func (h *herd) connect(ctx context.Context, avoid []string) (reached, error) {
 	for _, name := range order {
 		nc, err := net.Dial("unix", filepath.Join(h.dir, name))
 		if err == nil {
-			return reached{wire.NewConn(nc), name, n}, nil
+			return reached{conn: wire.NewConn(nc), instance: name, instances: n, takes: h.takes[name]}, nil
 		}
 	}
 	return reached{}, &wire.NotSent{Err: errors.New("no replica listens")}
@@ -372,6 +373,26 @@ func TestHedge(t *testing.T) {
 	for _, r := range c.pool.known {
 		if n := r.running.Load(); n != 0 {
 			t.Errorf("%d calls of %s are counted", n, r.instance)
+		}
+	}
+}
+
+// What celld says of a replica counts until its first answer: a client that has just started leaves the slow one alone.
+func TestReputation(t *testing.T) {
+	h := newHerd(t, "a", "b")
+	h.takes = map[string]time.Duration{"a": 10 * time.Second, "b": time.Microsecond}
+	c := h.client()
+	h.eventually("connections to both", func() bool {
+		if _, err := Call(t.Context(), c, 1, "Do", number(1)); err != nil {
+			t.Fatal(err)
+		}
+		c.pool.mu.Lock()
+		defer c.pool.mu.Unlock()
+		return len(c.pool.live) == 2
+	})
+	for range 100 {
+		if at, err := Call(t.Context(), c, 1, "Do", number(2)); err != nil || string(at) != "b" {
+			t.Fatalf("%q %v", at, err)
 		}
 	}
 }

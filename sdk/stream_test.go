@@ -106,6 +106,6 @@ func clientOn(need string, conn *wire.Conn) *Client {
 		return reached{}, &wire.NotSent{Err: net.ErrClosed}
 	}
 	c.pool.told(1)
-	c.pool.add(reached{conn, need, 1})
+	c.pool.add(reached{conn: conn, instance: need, instances: 1})
 	return c
 }

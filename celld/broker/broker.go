@@ -199,7 +199,7 @@ func (s *Server) connect(ctx context.Context, who celld.Caller, r broker.Request
 	if err != nil {
 		return failed(err), nil
 	}
-	a := broker.Answer{Instance: to.Instance, Replicas: uint64(to.Replicas)}
+	a := broker.Answer{Instance: to.Instance, Replicas: uint64(to.Replicas), Takes: uint64(to.Takes)}
 	if to.Nonce != nil {
 		a.Nonce, a.Expires = to.Nonce, to.Expires.Unix()
 	}

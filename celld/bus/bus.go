@@ -183,6 +183,13 @@ func (m *manager) List(name string) ([]map[string]dbus.Variant, *dbus.Error) {
 			"unit": v(c.Unit), "pid": v(c.PID), "memory": v(c.Memory), "memory_max": v(c.MemoryMax),
 			"tasks": v(c.Tasks), "tasks_max": v(c.TasksMax), "since": v(c.Since), "callers": v(append([]string{}, c.Callers...)),
 		}
+		if n := c.Calls; n != nil {
+			for key, x := range map[string]any{
+				"calls": n.Total, "call_errors": n.Errors, "calls_per_second": n.PerSecond, "p50_ns": n.P50, "p99_ns": n.P99, "in_flight": n.InFlight,
+			} {
+				out[i][key] = v(x)
+			}
+		}
 	}
 	return out, nil
 }

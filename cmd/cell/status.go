@@ -125,13 +125,17 @@ func ago(micros uint64) string {
 // printTree draws the cells as the tree that their names are.
 func printTree(c *cobra.Command, cells []api.Cell) {
 	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tSTATE\tVERSION\tSINCE\tMEMORY\tNOTE")
+	fmt.Fprintln(w, "NAME\tSTATE\tVERSION\tSINCE\tCALLS/S\tP99\tMEMORY\tNOTE")
 	shown := map[string]bool{}
 	for _, x := range cells {
 		shown[x.Name] = true
 	}
 	for i, x := range cells {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", branch(cells, shown, i), x.State, or(x.Version), ago(x.Since), memory(x), x.Note)
+		rate, p99 := "–", "–"
+		if x.Calls != nil {
+			rate, p99 = three(x.Calls.PerSecond), short(time.Duration(x.Calls.P99))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", branch(cells, shown, i), x.State, or(x.Version), ago(x.Since), rate, p99, memory(x), x.Note)
 	}
 	w.Flush()
 }
@@ -202,6 +206,10 @@ func printOne(c *cobra.Command, x api.Cell) {
 	}
 	fmt.Fprintf(w, "  %8s  %s%s, %s\n", "unit", x.Unit, pid, strings.TrimSuffix(x.Unit, ".service")+".socket")
 	fmt.Fprintf(w, "  %8s  %s\n", "where", x.Dir)
+	if n := x.Calls; n != nil {
+		fmt.Fprintf(w, "  %8s  %s/s now, %d since start; p50 %s, p99 %s, %d in flight, %s\n", "calls", three(n.PerSecond), n.Total,
+			short(time.Duration(n.P50)), short(time.Duration(n.P99)), n.InFlight, count(int(n.Errors), "error"))
+	}
 	tasks := "–"
 	if x.Tasks > 0 {
 		tasks = fmt.Sprint(x.Tasks)

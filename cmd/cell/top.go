@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -131,7 +133,7 @@ func table(before, now []stats.Instance, passed time.Duration) []byte {
 			fmt.Fprintf(w, "%s\t–\t–\t–\t–\t–\t%.2f\t%s\n", r.Name, r.cpu, manifest.FormatBytes(int64(r.Memory)))
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%.4g\t%.4g\t%s\t%s\t%d\t%.2f\t%s\n", r.Name, r.calls, r.errors, short(r.latency.Quantile(0.5)), short(r.latency.Quantile(0.99)),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%.2f\t%s\n", r.Name, three(r.calls), three(r.errors), short(r.latency.Quantile(0.5)), short(r.latency.Quantile(0.99)),
 			r.inFlight, r.cpu, manifest.FormatBytes(int64(r.Memory)))
 	}
 	w.Flush()
@@ -144,9 +146,22 @@ func short(d time.Duration) string {
 	case d == 0:
 		return "–"
 	case d < time.Millisecond:
-		return fmt.Sprintf("%.3gµs", float64(d)/1e3)
+		return three(float64(d)/1e3) + "µs"
 	case d < time.Second:
-		return fmt.Sprintf("%.3gms", float64(d)/1e6)
+		return three(float64(d)/1e6) + "ms"
 	}
-	return fmt.Sprintf("%.3gs", d.Seconds())
+	return three(d.Seconds()) + "s"
+}
+
+// three writes a number with three digits, or all in front of the point.
+func three(x float64) string {
+	digits := 2
+	for limit := 10.0; digits > 0 && x >= limit; limit *= 10 {
+		digits--
+	}
+	text := strconv.FormatFloat(x, 'f', digits, 64)
+	if digits > 0 {
+		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	}
+	return text
 }

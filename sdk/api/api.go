@@ -59,6 +59,17 @@ type Cell struct {
 	Since     uint64 `json:"since,omitempty"`
 
 	Callers []string `json:"callers,omitempty"` // who was connected to it since celld runs
+	Calls   *Calls   `json:"calls,omitempty"`   // of a running cell that counts them: one that speaks cell
+}
+
+// Calls is what a cell counted since it started and, without streams, within the last ten to twenty seconds.
+type Calls struct {
+	Total     uint64  `json:"total"`
+	Errors    uint64  `json:"errors"`
+	PerSecond float64 `json:"per_second"` // lately, as the times below are
+	P50       uint64  `json:"p50_ns"`     // 0 without any call
+	P99       uint64  `json:"p99_ns"`
+	InFlight  uint64  `json:"in_flight"`
 }
 
 // call calls a method and, when celld ended before it answered, calls it again: D-Bus activation starts the next celld,
@@ -97,9 +108,12 @@ func (m Manager) List(ctx context.Context, name string) ([]Cell, error) {
 		cells[i] = Cell{
 			str("name"), str("state"), str("note"), str("version"), str("dir"), str("unit"),
 			num("pid"), num("memory"), num("memory_max"), num("tasks"), num("tasks_max"), num("since"),
-			nil,
+			nil, nil,
 		}
 		cells[i].Callers, _ = r["callers"].Value().([]string)
+		if rate, ok := r["calls_per_second"].Value().(float64); ok {
+			cells[i].Calls = &Calls{num("calls"), num("call_errors"), rate, num("p50_ns"), num("p99_ns"), num("in_flight")}
+		}
 	}
 	return cells, nil
 }

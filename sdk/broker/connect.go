@@ -69,6 +69,7 @@ func Connect(ctx context.Context, target, hash string, avoid ...string) (*net.Un
 		g = Grant{
 			Target: target, Hash: hash, Instance: a.Instance, Replicas: int(min(a.Replicas, 1<<20)), Nonce: a.Nonce,
 			Expires: time.Unix(a.Expires, 0),
+			Takes:   time.Duration(min(a.Takes, uint64(time.Hour))),
 		}
 		conn, err = connOf(fds, target)
 		return err

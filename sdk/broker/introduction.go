@@ -91,10 +91,11 @@ func parseIntroduction(b []byte) (*Introduction, error) {
 
 // Grant is a connection's introduction as the caller knows it.
 type Grant struct {
-	Target   string // as the caller named it
-	Hash     string // of the genome that the caller was built with
-	Instance string // that was connected
-	Replicas int    // that the cell has
+	Target   string        // as the caller named it
+	Hash     string        // of the genome that the caller was built with
+	Instance string        // that was connected
+	Replicas int           // that the cell has
+	Takes    time.Duration // what half of the calls took there lately, 0 when that is not known
 	Nonce    []byte
 	Expires  time.Time
 }

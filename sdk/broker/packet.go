@@ -83,6 +83,7 @@ type Answer struct {
 	Introduction []byte
 
 	Replicas uint64 // that the connected cell has
+	Takes    uint64 // nanoseconds that half of the calls took there lately, 0 when that is not known
 }
 
 // Append appends the packet to b.
@@ -151,6 +152,9 @@ func (a *Answer) Append(b []byte) []byte {
 	if a.Replicas > 0 {
 		b = appendUint(b, 10, a.Replicas)
 	}
+	if a.Takes > 0 {
+		b = appendUint(b, 11, a.Takes)
+	}
 	return b
 }
 
@@ -178,6 +182,8 @@ func ParseAnswer(b []byte) (a Answer, err error) {
 			a.Introduction = some(raw)
 		case 10:
 			a.Replicas = number
+		case 11:
+			a.Takes = number
 		}
 	})
 	return a, err

@@ -14,15 +14,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The table is words of 64 bits in the machine's order: a header, then a record for each method.
+// The table is words of 64 bits in the machine's order: a header, two windows of what happened lately, in which the cell as a
+// whole counts by turns, then a record for each method.
 //
 //	header: magic, version, number of records, words of a record
+//	window: its number, which is the time since 1970 in Windows, errors, ended within each of the Buckets
 //	record: name (8 words, padded with 0), in flight, bytes in, bytes out, nanoseconds,
 //	        ended with each of the Codes, ended within each of the Buckets
 const (
 	magic       = 0x5441_5453_4c4c_4543 // "CELLSTAT"
-	version     = 1
+	version     = 2
 	headerWords = 4
+
+	windowErrors  = 1
+	windowLatency = 2
+	windowWords   = windowLatency + Buckets
+	firstRecord   = headerWords + 2*windowWords
 
 	nameWords   = 8
 	inFlight    = nameWords
@@ -120,7 +127,7 @@ func New(names []string) (*Table, error) {
 		return nil, fmt.Errorf("make statistics: %w", err)
 	}
 	file := os.NewFile(uintptr(fd), "cell-stats")
-	size := (headerWords + len(names)*recordWords) * 8
+	size := (firstRecord + len(names)*recordWords) * 8
 	if err = file.Truncate(int64(size)); err == nil {
 		_, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL)
 	}
@@ -135,7 +142,7 @@ func New(names []string) (*Table, error) {
 	t := &Table{words: words(memory), file: file}
 	t.words[0], t.words[1], t.words[2], t.words[3] = magic, version, uint64(len(names)), recordWords
 	for i, name := range names {
-		at := (headerWords + i*recordWords) * 8
+		at := (firstRecord + i*recordWords) * 8
 		copy(memory[at:at+nameWords*8], name)
 	}
 	return t, nil
@@ -153,7 +160,7 @@ type Row struct{ words []uint64 }
 
 // Row returns the record of the i-th method.
 func (t *Table) Row(i int) Row {
-	at := headerWords + i*recordWords
+	at := firstRecord + i*recordWords
 	return Row{t.words[at : at+recordWords : at+recordWords]}
 }
 
@@ -176,6 +183,60 @@ func (r Row) End(took time.Duration, code uint32, result int) {
 	}
 }
 
+// Window is how long calls are counted together as what happened lately.
+const Window = 10 * time.Second
+
+// Lately counts a call among what happened lately. With a window that begins a few calls may be lost.
+func (t *Table) Lately(end time.Time, took time.Duration, code uint32) {
+	number := uint64(end.UnixNano() / int64(Window))
+	w := t.words[headerWords+number%2*windowWords:][:windowWords]
+	if was := atomic.LoadUint64(&w[0]); was != number {
+		if !atomic.CompareAndSwapUint64(&w[0], was, number) {
+			return // another call begins it
+		}
+		for i := range w[1:] {
+			atomic.StoreUint64(&w[1+i], 0)
+		}
+	}
+	if code != 0 {
+		atomic.AddUint64(&w[windowErrors], 1)
+	}
+	atomic.AddUint64(&w[windowLatency+bucket(took)], 1)
+}
+
+// Recent is what happened within the last one or two Windows. It leaves streams out.
+type Recent struct {
+	Over    time.Duration `json:"over_ns"`
+	Errors  uint64        `json:"errors"`
+	Latency Histogram     `json:"latency"`
+}
+
+// Calls is how many ended.
+func (r *Recent) Calls() (n uint64) {
+	for _, c := range r.Latency {
+		n += c
+	}
+	return n
+}
+
+// Recent reads what happened lately, as seen at that time.
+func (r *Reader) Recent(now time.Time) (recent Recent) {
+	number := uint64(now.UnixNano() / int64(Window))
+	recent.Over = Window + time.Duration(now.UnixNano()%int64(Window))
+	all := words(r.memory)
+	for i := range uint64(2) {
+		w := all[headerWords+i*windowWords:][:windowWords]
+		if is := atomic.LoadUint64(&w[0]); is != number && is != number-1 {
+			continue
+		}
+		recent.Errors += atomic.LoadUint64(&w[windowErrors])
+		for j := range recent.Latency {
+			recent.Latency[j] += atomic.LoadUint64(&w[windowLatency+j])
+		}
+	}
+	return recent
+}
+
 // Reader reads a table that somebody else writes, who may write what he likes: it is bounded, and says nothing but numbers.
 type Reader struct {
 	memory []byte
@@ -192,7 +253,7 @@ func Open(fd int) (*Reader, error) {
 	if err != nil || seals&unix.F_SEAL_SHRINK == 0 {
 		return nil, fmt.Errorf("open statistics: it is no sealed memory")
 	}
-	if st.Size < headerWords*8 || st.Size > (headerWords+maxMethods*recordWords)*8 {
+	if st.Size < firstRecord*8 || st.Size > (firstRecord+maxMethods*recordWords)*8 {
 		return nil, fmt.Errorf("open statistics: %d bytes", st.Size)
 	}
 	memory, err := unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_SHARED)
@@ -201,7 +262,7 @@ func Open(fd int) (*Reader, error) {
 	}
 	w := words(memory)
 	n := atomic.LoadUint64(&w[2])
-	if w[0] != magic || w[1] != version || w[3] != recordWords || n > maxMethods || (headerWords+int(n)*recordWords)*8 != int(st.Size) {
+	if w[0] != magic || w[1] != version || w[3] != recordWords || n > maxMethods || (firstRecord+int(n)*recordWords)*8 != int(st.Size) {
 		_ = unix.Munmap(memory)
 		return nil, fmt.Errorf("open statistics: its form is not known")
 	}
@@ -216,10 +277,10 @@ func (r *Reader) Read() []Method {
 	all := make([]Method, r.n)
 	w := words(r.memory)
 	for i := range all {
-		row := w[headerWords+i*recordWords:]
+		row := w[firstRecord+i*recordWords:]
 		load := func(at int) uint64 { return atomic.LoadUint64(&row[at]) }
 		m := &all[i]
-		at := (headerWords + i*recordWords) * 8
+		at := (firstRecord + i*recordWords) * 8
 		name, _, _ := strings.Cut(string(r.memory[at:at+nameWords*8]), "\x00")
 		m.Name = strings.ToValidUTF8(name, "\uFFFD")
 		m.InFlight, m.BytesIn, m.BytesOut, m.Time = int64(load(inFlight)), load(bytesIn), load(bytesOut), time.Duration(load(nanoseconds))
@@ -243,4 +304,5 @@ type Instance struct {
 	Tasks    uint64        `json:"tasks,omitempty"`
 	Restarts uint64        `json:"restarts"`
 	Methods  []Method      `json:"methods,omitempty"` // of a cell that speaks cell
+	Recent   *Recent       `json:"recent,omitempty"`  // of such a cell, too
 }

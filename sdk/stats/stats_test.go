@@ -78,6 +78,43 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
+// What happened lately is that of two windows and nothing before them.
+func TestRecent(t *testing.T) {
+	table, err := New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(int(table.File().Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	begin := time.Unix(1_000_000_000, 0)
+	at := func(seconds int) time.Time { return begin.Add(time.Duration(seconds) * time.Second) }
+	for s := range 35 { // a call each second, every tenth fails
+		table.Lately(at(s), 3*time.Millisecond, uint32(s%10/9))
+	}
+	for _, want := range []struct {
+		at            int
+		calls, errors uint64
+		over          time.Duration
+	}{
+		{34, 15, 1, 14 * time.Second}, // from 20 on
+		{39, 15, 1, 19 * time.Second},
+		{40, 5, 0, 10 * time.Second},
+		{50, 0, 0, 10 * time.Second},
+		{-100, 0, 0, 10 * time.Second},
+	} {
+		got := r.Recent(at(want.at))
+		if got.Calls() != want.calls || got.Errors != want.errors || got.Over != want.over {
+			t.Errorf("after %d s: %d calls, %d errors, over %v", want.at, got.Calls(), got.Errors, got.Over)
+		}
+	}
+	if got := r.Recent(at(34)); got.Latency.Quantile(0.5) < 3*time.Millisecond || got.Latency.Quantile(0.5) > 4*time.Millisecond {
+		t.Errorf("the median is %v", got.Latency.Quantile(0.5))
+	}
+}
+
 // What somebody else wrote may be anything.
 func TestOpenRefuses(t *testing.T) {
 	file, err := os.CreateTemp(t.TempDir(), "")
@@ -109,7 +146,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Cleanup(func() { unix.Close(fd) })
 		return fd
 	}
-	one := int64(headerWords+recordWords) * 8
+	one := int64(firstRecord+recordWords) * 8
 	for name, fd := range map[string]int{
 		"a file": int(file.Fd()), "no descriptor": -1, "not sealed": memfd(one, 0, magic, version, 1, recordWords),
 		"empty": memfd(0, unix.F_SEAL_SHRINK), "huge": memfd(1<<40, unix.F_SEAL_SHRINK), "no magic": memfd(one, unix.F_SEAL_SHRINK),
@@ -137,6 +174,8 @@ func BenchmarkRow(b *testing.B) {
 	for b.Loop() {
 		start := time.Now()
 		row.Begin(10)
-		row.End(time.Since(start), 0, 10)
+		took := time.Since(start)
+		row.End(took, 0, 10)
+		table.Lately(start.Add(took), took, 0)
 	}
 }
