@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -203,6 +204,24 @@ func TestHangUp(t *testing.T) {
 	}
 }
 
+// leaveConnected has a child connect and end, and returns it. This process holds the socket open.
+func leaveConnected(t *testing.T, path string) *exec.Cmd {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := os.NewFile(uintptr(fd), "socket")
+	t.Cleanup(func() { socket.Close() })
+	child := exec.Command(os.Args[0], "-test.run=TestGone")
+	child.Env = append(os.Environ(), "TEST_CONNECT="+path)
+	child.ExtraFiles = []*os.File{socket}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return child
+}
+
 // A process that has ended tells nothing: its id may be another's.
 func TestGone(t *testing.T) {
 	if path := os.Getenv("TEST_CONNECT"); path != "" {
@@ -217,18 +236,7 @@ func TestGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := os.NewFile(uintptr(fd), "socket")
-	defer socket.Close()
-	child := exec.Command(os.Args[0], "-test.run=TestGone")
-	child.Env = append(os.Environ(), "TEST_CONNECT="+filepath.Join(dir, "celld.sock"))
-	child.ExtraFiles = []*os.File{socket}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
+	child := leaveConnected(t, filepath.Join(dir, "celld.sock"))
 	// It is not reaped yet: what /proc says of it is there to be read.
 	if err := unix.Waitid(unix.P_PID, child.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
@@ -244,6 +252,54 @@ func TestGone(t *testing.T) {
 	if err := child.Wait(); err != nil {
 		t.Error(err)
 	}
+}
+
+// Who connects, ends and leaves the socket to another one is not taken for the process that gets its id.
+func TestReused(t *testing.T) {
+	const last = "/proc/sys/kernel/ns_last_pid"
+	now, err := os.ReadFile(last)
+	if err == nil {
+		err = os.WriteFile(last, now, 0)
+	}
+	if err != nil {
+		t.Skip("ids cannot be given out again on purpose:", err)
+	}
+	dir := t.TempDir()
+	l, err := Listen(dir, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	child := leaveConnected(t, filepath.Join(dir, "celld.sock"))
+	if err := child.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.AcceptUnix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 1000 { // others take ids, too
+		if err := os.WriteFile(last, []byte(strconv.Itoa(child.Process.Pid-1)), 0); err != nil {
+			t.Fatal(err)
+		}
+		next := exec.Command("sleep", "60")
+		if err := next.Start(); err != nil {
+			t.Fatal(err)
+		}
+		got := next.Process.Pid
+		if got == child.Process.Pid {
+			if who, err := (&Server{}).identify(c); err == nil {
+				t.Errorf("process %d was taken for its successor: %+v", got, who)
+			}
+		}
+		_ = next.Process.Kill()
+		_ = next.Wait()
+		if got == child.Process.Pid {
+			return
+		}
+	}
+	t.Skip("the id", child.Process.Pid, "is taken by another process of this machine")
 }
 
 // Who is in a slice of cells is a cell of this manager as its owner, or nobody.

@@ -233,6 +233,28 @@ func TestBroker(t *testing.T) {
 		}
 	})
 
+	t.Run("who passes for a cell", func(t *testing.T) {
+		// In a namespace of processes of its own, where any id can be had.
+		pid := b.pid("shop")
+		ask := b.h.Command(b.ctx, "unshare", "--pid", "--fork", "--kill-child", b.asker, "store")
+		ask.Env = append(os.Environ(), "CELL_BROKER="+filepath.Join(b.state, "cell/sockets/broker/celld.sock"))
+		if out, err := ask.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), `not found: no cell "store" is known here`) {
+			t.Errorf("%v %s", err, out)
+		}
+		// With the cell's id and user, which root may send as his own.
+		c := b.dial()
+		defer c.Close()
+		forged := unix.UnixCredentials(&unix.Ucred{Pid: int32(pid)})
+		if _, _, err := c.WriteMsgUnix((&broker.Request{Op: broker.OpConnect, Target: "store"}).Append(nil), forged, nil); err != nil {
+			t.Fatal(err)
+		}
+		data := make([]byte, broker.MaxPacket)
+		n, err := c.Read(data)
+		if a, perr := broker.ParseAnswer(data[:n]); err != nil || perr != nil || a.Code != broker.NotFound {
+			t.Errorf("%+v %v %v", a, err, perr)
+		}
+	})
+
 	t.Run("a sleeper wakes", func(t *testing.T) {
 		b.systemctl("stop", "cell@users.service")
 		if got := b.tell("shop", "store"); got != "ok users users" {
