@@ -36,8 +36,9 @@ func Main(c Cell) {
 func run(c Cell) int {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	notify := takeNotifier()
-	listeners, err := takeSockets()
+	given := handedOver()
+	notify := given.notify
+	listeners, err := Listeners()
 	g := c.CellBuild()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", g.Name, err)
@@ -63,7 +64,9 @@ func run(c Cell) int {
 	for _, l := range listeners {
 		go func() { failed <- server.Serve(l) }()
 	}
-	tell(notify, "READY=1")
+	if err := TellReady(); err != nil {
+		slog.Warn(err.Error())
+	}
 	// Serving takes the server's lock: a server that is stuck is restarted.
 	go notify.watch(func() { server.Serving() })
 
