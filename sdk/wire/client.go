@@ -54,7 +54,6 @@ func Greet(nc net.Conn, hello Hello) *Conn {
 		greeted: make(chan struct{}), leaving: make(chan struct{}), pings: map[string]chan struct{}{},
 	}
 	c.w = newWriter(nc, DefaultStall, c.cannotWrite)
-	go c.w.run()
 	go c.serve()
 	hello.Protocol, hello.MaxFrame, hello.MaxCalls, hello.Accepts = Version, MaxFrame, 0, nil
 	c.send(header{kind: typeHello}, appendHello(nil, &hello))

@@ -112,7 +112,7 @@ func answerWith(t *testing.T, answer []byte) *Conn {
 				break
 			}
 		}
-		go io.Copy(io.Discard, r.r)
+		go io.Copy(io.Discard, theirs)
 		theirs.Write(answer)
 		theirs.Close()
 	}()

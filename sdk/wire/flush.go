@@ -7,50 +7,54 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// tryWrite writes what the socket takes without waiting.
-func (w *writer) tryWrite(b []byte) (n int, err error) {
-	rawErr := w.raw.Write(func(fd uintptr) bool {
-		for {
-			n, err = syscall.Write(int(fd), b)
-			if err != syscall.EINTR {
-				return true
-			}
-		}
-	})
+// tryWrite writes what the socket takes of the first count of w.vec, without waiting; it belongs to who writes.
+func (w *writer) tryWrite(count int) (n int, err error) {
+	w.n = count
+	err = w.raw.Write(w.attempt)
+	n = w.n
 	if err == nil {
-		err = rawErr
+		err = w.nerr
+	} else {
+		n = 0
 	}
+	clear(w.vec[:count])
 	if err == syscall.EAGAIN {
 		err = nil
 	}
 	return max(n, 0), err
 }
 
-// run writes the queue until the writer is stopped or a write fails.
-func (w *writer) run() {
-	var batch, again []buffer
+func (w *writer) tryOnce(fd uintptr) bool {
+	count := w.n
 	for {
-		w.mu.Lock()
-		for w.err == nil && (w.writing || len(w.queue) == 0) {
-			w.changed.Wait()
+		if count == 1 {
+			w.n, w.nerr = syscall.Write(int(fd), w.vec[0])
+		} else {
+			w.n, w.nerr = unix.Writev(int(fd), w.vec[:count])
 		}
-		if w.err != nil {
-			w.mu.Unlock()
-			return
+		if w.nerr != syscall.EINTR {
+			return true
 		}
-		w.writing = true
-		w.mu.Unlock()
+	}
+}
+
+// run writes the queue until nothing is left, the writer is stopped or a write fails.
+func (w *writer) run() {
+	for {
 		runtime.Gosched() // the goroutines that are about to add a frame do it now
 		w.mu.Lock()
-		if w.err != nil {
+		if w.err != nil || len(w.queue) == 0 {
 			w.writing = false
 			w.mu.Unlock()
-			w.changed.Broadcast()
+			w.quiet.Broadcast()
 			return
 		}
-		batch, w.queue = w.queue, again[:0]
+		batch := w.queue
+		w.queue, w.spare = w.spare, nil
 		w.sent, w.urgent = w.added, 0
 		size := 0
 		for _, b := range batch {
@@ -60,25 +64,27 @@ func (w *writer) run() {
 
 		n, err := w.write(batch)
 
+		for i := range batch {
+			batch[i].free()
+		}
+		clear(batch)
 		w.mu.Lock()
-		w.writing = false
+		w.spare = batch[:0]
 		w.pending -= size
 		w.sent -= uint64(size - n)
 		if w.space != nil && w.pending < softQueue {
 			close(w.space)
 			w.space = nil
 		}
-		w.mu.Unlock()
-		w.changed.Broadcast()
 		if err != nil {
+			w.writing = false
+		}
+		w.mu.Unlock()
+		if err != nil {
+			w.quiet.Broadcast()
 			w.broken(err)
 			return
 		}
-		for i := range batch {
-			batch[i].free()
-		}
-		clear(batch)
-		again = batch
 	}
 }
 
@@ -137,14 +143,14 @@ func (w *writer) stop(err error) {
 		}
 	}
 	w.mu.Unlock()
-	w.changed.Broadcast()
+	w.quiet.Broadcast()
 }
 
 // flush waits until all that was added is written, or writing has failed.
 func (w *writer) flush() {
 	w.mu.Lock()
 	for w.err == nil && (w.writing || len(w.queue) > 0) {
-		w.changed.Wait()
+		w.quiet.Wait()
 	}
 	w.mu.Unlock()
 }
@@ -153,7 +159,7 @@ func (w *writer) flush() {
 func (w *writer) settle() {
 	w.mu.Lock()
 	for w.writing {
-		w.changed.Wait()
+		w.quiet.Wait()
 	}
 	w.mu.Unlock()
 }

@@ -188,7 +188,6 @@ func (s *Server) register(nc net.Conn) *serverConn {
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	s.touch()
-	go c.w.run()
 	go c.serve()
 	return c
 }

@@ -115,6 +115,7 @@ func (c *serverConn) read() error {
 		case typeCall:
 			err = c.call(h)
 		case typeCancel:
+			err = c.r.skip(h)
 			c.mu.Lock()
 			call := c.calls[h.id]
 			c.mu.Unlock()

@@ -24,8 +24,9 @@ const (
 
 // buffer is a part of the stream: a chunk, from chunks and returned to it when written, or a payload as it was given.
 type buffer struct {
-	b     []byte
-	chunk *[chunkSize]byte // nil for a payload
+	b        []byte
+	chunk    *[chunkSize]byte // nil for a payload
+	borrowed bool             // the payload is its sender's again as soon as w.mu is free
 }
 
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
@@ -39,7 +40,8 @@ func (b *buffer) free() {
 var errSlowPeer = errors.New("the other side does not read")
 
 // writer combines the frames of many goroutines: whatever was added while one write was under way goes out with the next.
-// A frame that nothing else waits with may be written by the goroutine that adds it, without ever blocking it.
+// A frame that nothing else waits with may be written by the goroutine that adds it, without ever blocking it; otherwise a
+// goroutine is started that writes until nothing is left.
 type writer struct {
 	conn  net.Conn
 	raw   syscall.RawConn // nil when conn has no descriptor
@@ -47,21 +49,32 @@ type writer struct {
 	fail  func(error)     // called once, when writing failed
 
 	mu      sync.Mutex
-	changed sync.Cond     // the queue, writing or err changed
+	quiet   sync.Cond     // writing ended, or err changed
 	space   chan struct{} // closed when the queue got shorter; nil when nobody waits
 	queue   []buffer
-	pending int // bytes in queue and in the write under way
-	urgent  int // bytes in queue whose sender did not wait
-	writing bool
+	spare   []buffer // an empty one, to take its place
+	pending int      // bytes in queue and in the write under way
+	urgent  int      // bytes in queue whose sender did not wait
+	writing bool     // a goroutine writes, and looks at the queue again when it has
 	err     error
 
 	// Positions in the stream: bytes added so far, and bytes of which the other side may have something.
 	added, sent uint64
+
+	// What attempt is to write, and did, for who writes. The function is made once: one for each write would be garbage.
+	attempt func(fd uintptr) bool
+	vec     [maxVec][]byte
+	n       int
+	nerr    error
 }
+
+// maxVec is how many buffers are written at once without waiting.
+const maxVec = 4
 
 func newWriter(conn net.Conn, stall time.Duration, fail func(error)) *writer {
 	w := &writer{conn: conn, stall: stall, fail: fail}
-	w.changed.L = &w.mu
+	w.quiet.L = &w.mu
+	w.attempt = w.tryOnce
 	if c, ok := conn.(syscall.Conn); ok {
 		w.raw, _ = c.SyscallConn()
 	}
@@ -124,7 +137,7 @@ func (w *writer) add(h header, ext *extension, payload []byte, own bool) {
 	}
 	if n := len(w.queue); n == 0 || w.queue[n-1].chunk == nil || cap(w.queue[n-1].b)-len(w.queue[n-1].b) < need {
 		chunk := chunks.Get().(*[chunkSize]byte)
-		w.queue = append(w.queue, buffer{chunk[:0], chunk})
+		w.queue = append(w.queue, buffer{b: chunk[:0], chunk: chunk})
 	}
 	b := &w.queue[len(w.queue)-1].b
 	*b = appendHeader(*b, h)
@@ -134,41 +147,98 @@ func (w *writer) add(h header, ext *extension, payload []byte, own bool) {
 	switch {
 	case len(payload) < copyBelow:
 		*b = append(*b, payload...)
-	case own:
-		w.queue = append(w.queue, buffer{b: payload})
 	default:
-		w.queue = append(w.queue, buffer{b: bytes.Clone(payload)})
+		w.queue = append(w.queue, buffer{b: payload, borrowed: !own})
+	}
+}
+
+// keep copies what is borrowed.
+func keep(queue []buffer) {
+	for i := range queue {
+		if b := &queue[i]; b.borrowed {
+			b.b, b.borrowed = bytes.Clone(b.b), false
+		}
 	}
 }
 
 // unlock sends what add queued. alone is a hint that no other frame will follow at once: then this goroutine tries a write.
 func (w *writer) unlock(alone bool) {
-	if !alone || w.raw == nil || w.writing || len(w.queue) != 1 {
+	switch {
+	case w.writing || len(w.queue) == 0:
+		keep(w.queue)
 		w.mu.Unlock()
-		w.changed.Broadcast()
-		return
+	case alone && w.raw != nil && len(w.queue) <= maxVec:
+		w.writeHere()
+	default:
+		keep(w.queue)
+		w.writing = true
+		w.mu.Unlock()
+		go w.run()
 	}
-	first := w.queue[0]
-	w.queue = w.queue[:0]
-	w.writing, w.sent, w.urgent = true, w.added, 0
+}
+
+// hold leaves what add queued for a later push, or for another frame to take along.
+func (w *writer) hold() {
+	keep(w.queue)
 	w.mu.Unlock()
+}
 
-	n, err := w.tryWrite(first.b)
-
+// push sends what is held.
+func (w *writer) push() {
 	w.mu.Lock()
-	w.writing = false
-	w.pending -= n
-	rest := len(first.b) - n
-	w.sent -= uint64(rest)
-	if err == nil && w.err == nil && rest > 0 {
-		// The rest stays first in the queue and is left to the flusher.
-		first.b = first.b[n:]
-		w.queue = slices.Insert(w.queue, 0, first)
-	} else {
-		first.free()
+	w.unlock(true)
+}
+
+// writeHere writes what the socket takes at once, and starts a goroutine for the rest; w.mu is held, and free afterwards.
+func (w *writer) writeHere() {
+	batch := w.queue
+	w.queue, w.spare = w.spare, nil
+	w.writing, w.sent, w.urgent = true, w.added, 0
+	size := 0
+	for i, b := range batch {
+		w.vec[i] = b.b
+		size += len(b.b)
 	}
+	borrowed := slices.ContainsFunc(batch, func(b buffer) bool { return b.borrowed })
 	w.mu.Unlock()
-	w.changed.Broadcast()
+
+	n, err := w.tryWrite(len(batch))
+
+	if err == nil && n < size && borrowed {
+		keep(batch)
+	}
+	w.mu.Lock()
+	w.pending -= n
+	w.sent -= uint64(size - n)
+	left := batch[:0]
+	for _, b := range batch {
+		switch {
+		case n >= len(b.b):
+			n -= len(b.b)
+			b.free()
+		default: // it stays first in the queue
+			b.b, n = b.b[n:], 0
+			left = append(left, b)
+		}
+	}
+	if err == nil && w.err == nil && len(left) > 0 {
+		w.queue = slices.Insert(w.queue, 0, left...)
+	}
+	clear(batch)
+	w.spare = batch[:0]
+	if w.space != nil && w.pending < softQueue {
+		close(w.space)
+		w.space = nil
+	}
+	w.writing = err == nil && w.err == nil && len(w.queue) > 0
+	again := w.writing
+	w.mu.Unlock()
+	switch {
+	case again:
+		go w.run()
+	default:
+		w.quiet.Broadcast()
+	}
 	if err != nil {
 		w.broken(err)
 	}
