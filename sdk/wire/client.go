@@ -20,6 +20,7 @@ type Conn struct {
 
 	// Where both are held, w.mu is taken before mu.
 	mu      sync.Mutex
+	lead    lead
 	last    uint64 // id of the newest call
 	calls   map[uint64]*pending
 	away    *goAway
@@ -39,6 +40,8 @@ type pending struct {
 	end    uint64        // position in the stream where its frame ends
 	result []byte
 	err    error
+
+	elsewhere bool // its caller does other things than to wait for it
 }
 
 var pendingPool = sync.Pool{New: func() any { return &pending{done: make(chan struct{}, 1)} }}
@@ -54,7 +57,7 @@ func Greet(nc net.Conn, hello Hello) *Conn {
 		greeted: make(chan struct{}), leaving: make(chan struct{}), pings: map[string]chan struct{}{},
 	}
 	c.w = newWriter(nc, DefaultStall, c.cannotWrite)
-	go c.serve()
+	go c.serve() // whose turn it is to read
 	hello.Protocol, hello.MaxFrame, hello.MaxCalls, hello.Accepts = Version, MaxFrame, 0, nil
 	c.send(header{kind: typeHello}, appendHello(nil, &hello))
 	return c
@@ -86,6 +89,7 @@ func (c *Conn) Ping(ctx context.Context) error {
 	key := fmt.Sprintf("%x", c.pinged)
 	pong := make(chan struct{})
 	c.pings[key] = pong
+	c.needReader()
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()

@@ -30,12 +30,15 @@ func (c *Conn) Call(ctx context.Context, method uint32, request []byte) ([]byte,
 // call certainly did not run, *Abandoned when ctx ended after it was sent, and *Lost when the connection did.
 func (c *Conn) Do(ctx context.Context, call Call) ([]byte, error) {
 	if call.OneWay {
-		_, err := c.begin(ctx, nil, &call, callOneWay)
+		_, _, err := c.begin(ctx, nil, &call, callOneWay)
 		return nil, err
 	}
 	p := pendingPool.Get().(*pending)
-	id, err := c.begin(ctx, p, &call, 0)
+	id, leads, err := c.begin(ctx, p, &call, 0)
 	if err == nil {
+		if leads {
+			c.readFor(p)
+		}
 		select {
 		case <-p.done:
 		case <-ctx.Done():
@@ -55,21 +58,22 @@ func (c *Conn) Do(ctx context.Context, call Call) ([]byte, error) {
 	return result, err
 }
 
-// begin sends the call; with an error p is not registered. p is nil for a call that gets no answer.
-func (c *Conn) begin(ctx context.Context, p *pending, call *Call, flags uint32) (uint64, error) {
+// begin sends the call; with an error p is not registered. p is nil for a call that gets no answer. Who is told that it leads
+// reads until p has its answer.
+func (c *Conn) begin(ctx context.Context, p *pending, call *Call, flags uint32) (id uint64, leads bool, err error) {
 	if err := ctx.Err(); err != nil {
-		return 0, &NotSent{err}
+		return 0, false, &NotSent{err}
 	}
 	if err := c.w.lock(ctx); err != nil {
 		if ctx.Err() != nil {
-			return 0, &NotSent{ctx.Err()}
+			return 0, false, &NotSent{ctx.Err()}
 		}
 		// The reader may be about to learn why.
 		select {
 		case <-c.done:
 		case <-ctx.Done():
 		}
-		return 0, &NotSent{c.reason(err)}
+		return 0, false, &NotSent{c.reason(err)}
 	}
 	ext := extension{
 		method: call.Method, flags: flags | uint32(call.Priority)<<callPriority, trace: call.Trace, schema: call.Schema,
@@ -79,7 +83,6 @@ func (c *Conn) begin(ctx context.Context, p *pending, call *Call, flags uint32) 
 		ext.timeout = uint64(max(time.Until(deadline), 1))
 	}
 	c.mu.Lock()
-	var err error
 	switch most := c.maxFrame() - extensionSize; {
 	case c.away != nil:
 		err = &NotSent{c.away}
@@ -94,10 +97,10 @@ func (c *Conn) begin(ctx context.Context, p *pending, call *Call, flags uint32) 
 	if err != nil {
 		c.mu.Unlock()
 		c.w.mu.Unlock()
-		return 0, err
+		return 0, false, err
 	}
 	c.last++
-	id := c.last
+	id = c.last
 	alone := len(c.calls) == 0
 	c.w.add(header{kind: typeCall, id: id}, &ext, call.Request, false)
 	if p != nil {
@@ -106,10 +109,11 @@ func (c *Conn) begin(ctx context.Context, p *pending, call *Call, flags uint32) 
 			p.stream.id = id
 		}
 		c.calls[id] = p
+		leads = c.leads(p, alone)
 	}
 	c.mu.Unlock()
 	c.w.unlock(alone)
-	return id, nil
+	return id, leads, nil
 }
 
 // maxFrame is what the server takes, as far as it has told; c.mu is held.

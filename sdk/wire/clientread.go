@@ -24,58 +24,41 @@ func (c *Conn) Usable() bool {
 	return c.err == nil && c.away == nil && c.cannot == nil
 }
 
-// serve reads frames until the connection ends.
-func (c *Conn) serve() {
-	err := c.read()
-	c.mu.Lock()
-	if c.cannot != nil && (hungUp(err) || isTimeout(err)) {
-		err = c.cannot
+// frame reads a frame and does what it says.
+func (c *Conn) frame() error {
+	h, err := c.r.next()
+	if err != nil {
+		return err
 	}
-	c.mu.Unlock()
-	c.end(err)
-}
-
-func (c *Conn) read() error {
-	for {
-		h, err := c.r.next()
-		if err != nil {
-			return err
-		}
-		if h.kind == typeData {
-			if err := c.data(h); err != nil {
-				return err
-			}
-			continue
-		}
-		b, err := c.r.payload(h)
-		if err != nil {
-			return err
-		}
-		switch h.kind {
-		case typeResult, typeError:
-			err = c.answered(h, b)
-		case typeCredit:
-			err = c.credit(h, b)
-		case typeHelloAck:
-			err = c.greetedBy(b)
-		case typeGoAway:
-			err = c.goneAway(b)
-		case typePing:
-			c.send(header{kind: typePong}, b) // a failure to write is for cannotWrite
-		case typePong:
-			c.mu.Lock()
-			if pong := c.pings[string(b)]; pong != nil {
-				delete(c.pings, string(b))
-				close(pong)
-			}
-			c.mu.Unlock()
-		default:
-			err = fmt.Errorf("read frame: %v from a server", h.kind)
-		}
-		if err != nil {
-			return err
-		}
+	if h.kind == typeData {
+		return c.data(h)
 	}
+	b, err := c.r.payload(h)
+	if err != nil {
+		return err
+	}
+	switch h.kind {
+	case typeResult, typeError:
+		return c.answered(h, b)
+	case typeCredit:
+		return c.credit(h, b)
+	case typeHelloAck:
+		return c.greetedBy(b)
+	case typeGoAway:
+		return c.goneAway(b)
+	case typePing:
+		c.send(header{kind: typePong}, b) // a failure to write is for cannotWrite
+		return nil
+	case typePong:
+		c.mu.Lock()
+		if pong := c.pings[string(b)]; pong != nil {
+			delete(c.pings, string(b))
+			close(pong)
+		}
+		c.mu.Unlock()
+		return nil
+	}
+	return fmt.Errorf("read frame: %v from a server", h.kind)
 }
 
 func (c *Conn) answered(h header, b []byte) error {
@@ -94,6 +77,9 @@ func (c *Conn) answered(h header, b []byte) error {
 	}
 	p := c.calls[h.id] // nil: canceled here
 	delete(c.calls, h.id)
+	if len(c.calls) == 0 {
+		c.answeredAlone()
+	}
 	away := c.away
 	c.mu.Unlock()
 	if p == nil {
@@ -174,8 +160,9 @@ func (c *Conn) endIfUnused() {
 // still read, and only then the connection ends.
 func (c *Conn) cannotWrite(err error) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.cannot = err
-	c.mu.Unlock()
+	c.needReader()
 	c.nc.SetReadDeadline(time.Now().Add(drainRead))
 }
 

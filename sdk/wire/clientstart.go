@@ -20,7 +20,8 @@ func (c *Conn) Start(ctx context.Context, call Call) (Started, error) {
 		return Started{}, &NotSent{errors.New("a one-way call is not waited for")}
 	}
 	p := pendingPool.Get().(*pending)
-	id, err := c.begin(ctx, p, &call, 0)
+	p.elsewhere = true
+	id, _, err := c.begin(ctx, p, &call, 0)
 	if err != nil {
 		pendingPool.Put(p)
 		return Started{}, err

@@ -23,7 +23,7 @@ func (c *Conn) Open(ctx context.Context, call Call, in, out bool) (*Stream, erro
 	}
 	s := newStream(ctx, c.w, in, out)
 	s.client = c
-	if _, err := c.begin(ctx, &pending{stream: s}, &call, flags); err != nil {
+	if _, _, err := c.begin(ctx, &pending{stream: s, elsewhere: true}, &call, flags); err != nil {
 		return nil, err
 	}
 	if ctx.Done() == nil {

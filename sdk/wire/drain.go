@@ -51,7 +51,7 @@ func (s *Server) Close() {
 	s.stopAccepting()
 	for _, c := range s.snapshot() {
 		c.nc.Close() // first, so that what the calls answer does not go out
-		c.cancel()
+		c.cancelAll()
 	}
 }
 

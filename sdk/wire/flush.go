@@ -148,6 +148,7 @@ func (w *writer) stop(err error) {
 
 // flush waits until all that was added is written, or writing has failed.
 func (w *writer) flush() {
+	w.push()
 	w.mu.Lock()
 	for w.err == nil && (w.writing || len(w.queue) > 0) {
 		w.quiet.Wait()

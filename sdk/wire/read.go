@@ -162,6 +162,9 @@ func (r *reader) whole() bool {
 	return err != nil || r.end-r.start >= headerSize+int(h.length)
 }
 
+// idle tells whether nothing has come of the next frame.
+func (r *reader) idle() bool { return !r.open && r.left == 0 && r.start == r.end }
+
 // expect gives the next n bytes a time to arrive in, unless they are there.
 func (r *reader) expect(n int) {
 	if r.patience > 0 && r.end-r.start < n {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -72,6 +73,7 @@ type Server struct {
 	started atomic.Uint64 // calls ever
 	active  atomic.Int64  // when the last call ended or the last connection came: nanoseconds after start
 	held    atomic.Int64
+	pace    pace
 	leaving chan struct{} // closed when the server stops
 
 	mu        sync.Mutex
@@ -88,6 +90,7 @@ func (s *Server) init() {
 		s.changed.L = &s.mu
 		s.start = time.Now()
 		s.leaving = make(chan struct{})
+		s.pace.init()
 		s.listeners = map[net.Listener]struct{}{}
 		s.conns = map[*serverConn]struct{}{}
 		orDefault(&s.MaxConns, DefaultMaxConns)
@@ -187,7 +190,7 @@ func (s *Server) register(nc net.Conn) *serverConn {
 	}
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
-	s.touch()
+	s.touch(time.Now())
 	go c.serve()
 	return c
 }
@@ -205,7 +208,7 @@ func turnAway(nc net.Conn, full bool) {
 	nc.Close()
 }
 
-func (s *Server) touch() { s.active.Store(int64(time.Since(s.start))) }
+func (s *Server) touch(now time.Time) { s.active.Store(int64(now.Sub(s.start))) }
 
 // Idle says whether calls are running and, when not, since when none is. A connection that has just come counts like a call
 // that has just ended.
@@ -215,8 +218,7 @@ func (s *Server) Idle() (since time.Time, busy bool) {
 }
 
 func isTimeout(err error) bool {
-	e, ok := errors.AsType[net.Error](err)
-	return ok && e.Timeout()
+	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func isPassing(err error) bool {

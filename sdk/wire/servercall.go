@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"runtime/debug"
 	"time"
 )
@@ -62,12 +63,9 @@ func (c *serverConn) call(h header) error {
 		return c.refuse(h.id, e.method, oneWay, refused)
 	}
 	c.s.started.Add(1)
-	var ctx context.Context
-	var cancel context.CancelFunc
+	ctx := &callContext{}
 	if e.timeout > 0 {
-		ctx, cancel = context.WithTimeout(c.ctx, time.Duration(min(e.timeout, math.MaxInt64)))
-	} else {
-		ctx, cancel = context.WithCancel(c.ctx)
+		ctx.deadline = time.Now().Add(time.Duration(min(e.timeout, math.MaxInt64)))
 	}
 	var stream *Stream
 	if in || out {
@@ -77,14 +75,23 @@ func (c *serverConn) call(h header) error {
 			stream.recvErr = io.EOF
 		}
 	}
-	c.calls[h.id] = running{cancel, stream}
+	c.calls[h.id] = running{ctx, stream}
+	among := len(c.calls) > 1
 	c.work.Add(1)
 	c.mu.Unlock()
-	go c.run(ctx, cancel, h.id, Request{
+	r := Request{
 		Method: e.method, Payload: b[extensionSize:], Trace: e.trace, Schema: e.schema,
 		Attempt: e.attempt, Priority: uint8(e.flags >> callPriority), OneWay: oneWay, Stream: stream,
 		Peer: c.peer,
-	})
+	}
+	limit := quickAlone
+	if among || c.r.whole() {
+		limit = quickAmong
+	}
+	if stream == nil && c.s.pace.of(e.method) < limit {
+		return c.runHere(ctx, h.id, r)
+	}
+	go c.run(ctx, h.id, r)
 	return nil
 }
 
@@ -101,16 +108,57 @@ func (c *serverConn) refuse(id uint64, method uint32, oneWay bool, why string) e
 	return nil
 }
 
+var errMethodEnded = &Error{Code: CodeRemote, Message: "the method ended its goroutine"}
+
 // run answers a call that call began.
-func (c *serverConn) run(ctx context.Context, cancel context.CancelFunc, id uint64, r Request) {
-	defer c.work.Done()
+func (c *serverConn) run(ctx *callContext, id uint64, r Request) {
 	var result []byte
-	fault := &Error{Code: CodeRemote, Message: "the method ended its goroutine"}
+	fault := errMethodEnded
 	defer func() { // deferred for a method that ends its goroutine
-		cancel()
+		ctx.end()
 		c.finish(id, r, result, fault)
 	}()
+	begun := time.Now()
 	result, fault = c.s.answer(ctx, c.handler(r.Method), r)
+	if r.Stream == nil {
+		c.s.pace.took(r.Method, time.Since(begun))
+	}
+}
+
+// runHere is run by the goroutine that reads. The error is for its end.
+func (c *serverConn) runHere(ctx *callContext, id uint64, r Request) error {
+	mine := c.turn.begin()
+	if !c.paced.Load() && c.paced.CompareAndSwap(false, true) {
+		watch(c)
+	}
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if c.turn.end(mine) {
+			go c.readOn()
+		}
+		ctx.end()
+		c.finish(id, r, nil, errMethodEnded)
+	}()
+	begun := time.Now()
+	result, fault := c.s.answer(ctx, c.handler(r.Method), r)
+	returned = true
+	now := time.Now()
+	took := now.Sub(begun)
+	c.s.pace.took(r.Method, took)
+	ctx.end()
+	if !c.turn.end(mine) {
+		c.finish(id, r, result, fault)
+		return errTurnTaken
+	}
+	c.finishHere(id, r, result, fault, now)
+	if c.spent += took; c.spent > shareOfOne {
+		c.spent = 0
+		runtime.Gosched()
+	}
+	return nil
 }
 
 // MethodRaces is a built-in method, besides 0 which answers the genome: it answers what Server.Races does.
@@ -126,33 +174,75 @@ func (c *serverConn) handler(method uint32) Handler {
 
 // finish sends the answer of a call; it waits while the client does not read.
 func (c *serverConn) finish(id uint64, r Request, result []byte, fault *Error) {
+	defer c.work.Done()
+	kind, result := c.answer(r, result, fault)
+	var failed error
+	if !r.OneWay {
+		failed = c.w.lock(c.ctx)
+	}
+	alone := c.finished(id, r, time.Now())
+	if failed == nil && !r.OneWay {
+		c.w.add(header{kind: kind, id: id}, nil, result, true)
+		c.w.unlock(alone)
+	}
+}
+
+// finishHere is finish by the goroutine that reads, which does not wait. An answer goes out together with those of the calls
+// that have come already.
+func (c *serverConn) finishHere(id uint64, r Request, result []byte, fault *Error, now time.Time) {
+	if r.OneWay {
+		c.finished(id, r, now)
+		c.work.Done()
+		return
+	}
+	room, failed := c.w.lockIfRoom()
+	if !room {
+		go c.finish(id, r, result, fault)
+		return
+	}
+	defer c.work.Done()
+	kind, result := c.answer(r, result, fault)
+	c.finished(id, r, now)
+	if failed != nil {
+		return
+	}
+	c.w.add(header{kind: kind, id: id}, nil, result, true)
+	if c.held = c.w.pending < holdMost && c.r.whole(); c.held {
+		c.w.hold()
+	} else {
+		c.w.unlock(true)
+	}
+}
+
+// holdMost is how many bytes of answers wait for others at most.
+const holdMost = 32 << 10
+
+// answer is the frame that a call ends with.
+func (c *serverConn) answer(r Request, result []byte, fault *Error) (frameType, []byte) {
 	if r.Stream != nil {
 		if f := r.Stream.finish(); f != nil {
 			fault = f
 		}
 	}
-	kind := typeResult
 	if fault == nil && len(result) > c.most {
 		fault = &Error{Code: CodeRemote, Message: fmt.Sprintf("the result has %d bytes, allowed are %d", len(result), c.most)}
 	}
 	if fault != nil {
-		kind, result = typeError, appendError(nil, fault, c.most)
+		return typeError, appendError(nil, fault, c.most)
 	}
-	var failed error
-	if !r.OneWay {
-		failed = c.w.lock(c.ctx)
-	}
+	return typeResult, result
+}
+
+// finished takes a call out of the books; alone says that it was the only one.
+func (c *serverConn) finished(id uint64, r Request, now time.Time) (alone bool) {
 	c.mu.Lock()
 	delete(c.calls, id)
-	alone := len(c.calls) == 0
+	alone = len(c.calls) == 0
 	c.mu.Unlock()
 	c.s.held.Add(-int64(extensionSize + len(r.Payload)))
-	c.s.touch()
+	c.s.touch(now)
 	c.s.running.Add(-1)
-	if failed == nil && !r.OneWay {
-		c.w.add(header{kind: kind, id: id}, nil, result, true)
-		c.w.unlock(alone)
-	}
+	return alone
 }
 
 // answer runs the handler; a panic, also one of the error's own method, is an error like others for the caller.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // leastFrame is the smallest limit for frames that a client may name: an error must fit.
@@ -22,10 +24,18 @@ type serverConn struct {
 	done   chan struct{} // closed when serve has returned
 	most   int           // longest frame the client takes; set before the first call
 
-	// Of the reading goroutine alone.
-	seen  uint64 // id of the newest CALL, refused or not
-	muted bool   // a refused one-way call was logged
-	peer  any    // who is at the other end, as far as that is known
+	// Of the goroutine whose turn it is to read.
+	turn  turn
+	seen  uint64        // id of the newest CALL, refused or not
+	muted bool          // a refused one-way call was logged
+	peer  any           // who is at the other end, as far as that is known
+	held  bool          // answers wait for others to go out with
+	spent time.Duration // on methods, since others had their turn
+
+	// Of the pacer.
+	paced    atomic.Bool
+	lastSeen uint64
+	quiet    int // ticks without a call
 
 	mu    sync.Mutex
 	calls map[uint64]running
@@ -37,7 +47,7 @@ type serverConn struct {
 
 // running is a call whose answer has not been queued.
 type running struct {
-	cancel context.CancelFunc
+	ctx    *callContext
 	stream *Stream // nil for a call without items
 }
 
@@ -56,10 +66,26 @@ func newServerConn(s *Server, nc net.Conn) *serverConn {
 	return c
 }
 
-// serve reads frames until the connection ends. It never waits for a call or for the client to read.
+// errTurnTaken ends a goroutine that read while another goes on to do so.
+var errTurnTaken = errors.New("another goroutine reads")
+
+// serve greets and reads frames until the connection ends. It never waits for the client to read, and not long for a call.
 func (c *serverConn) serve() {
-	err := c.read()
-	c.cancel()
+	err := c.begin()
+	if err == nil {
+		err = c.read()
+	}
+	c.ended(err)
+}
+
+// readOn is serve for a goroutine that took the turn.
+func (c *serverConn) readOn() { c.ended(c.read()) }
+
+func (c *serverConn) ended(err error) {
+	if err == errTurnTaken {
+		return
+	}
+	c.cancelAll()
 	if !hungUp(err) {
 		c.s.log("connection ended", "error", err)
 		g := &goAway{code: CodeInvalidRequest, message: err.Error()}
@@ -77,7 +103,22 @@ func (c *serverConn) serve() {
 	close(c.done)
 }
 
-func (c *serverConn) read() error {
+// cancelAll ends the contexts of all calls.
+func (c *serverConn) cancelAll() {
+	c.cancel()
+	c.mu.Lock()
+	all := make([]*callContext, 0, len(c.calls))
+	for _, call := range c.calls {
+		all = append(all, call.ctx)
+	}
+	c.mu.Unlock()
+	for _, ctx := range all {
+		ctx.end()
+	}
+}
+
+// begin reads introductions and the greeting.
+func (c *serverConn) begin() error {
 	c.r.patience = c.s.Stall
 	if c.s.Accepted != nil {
 		peer, err := c.s.Accepted(c.nc)
@@ -103,10 +144,15 @@ func (c *serverConn) read() error {
 	if h.kind != typeHello {
 		return fmt.Errorf("read frame: %v before HELLO", h.kind)
 	}
-	if err := c.greet(h); err != nil {
-		return err
-	}
+	return c.greet(h)
+}
+
+func (c *serverConn) read() error {
 	for {
+		if c.held && !c.r.whole() {
+			c.held = false
+			c.w.push()
+		}
 		h, err := c.r.next()
 		if err != nil {
 			return err
@@ -119,8 +165,8 @@ func (c *serverConn) read() error {
 			c.mu.Lock()
 			call := c.calls[h.id]
 			c.mu.Unlock()
-			if call.cancel != nil {
-				call.cancel()
+			if call.ctx != nil {
+				call.ctx.end()
 			}
 		case typeData:
 			err = c.data(h)

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// find finds the call that a frame is about; it has no cancel when it has ended.
+// find finds the call that a frame is about; it has no context when it has ended.
 func (c *serverConn) find(h header) (running, error) {
 	if h.id == 0 || h.id > c.seen {
 		return running{}, fmt.Errorf("read frame: %v for call %d, which was not made", h.kind, h.id)
@@ -14,7 +14,7 @@ func (c *serverConn) find(h header) (running, error) {
 	c.mu.Lock()
 	call := c.calls[h.id]
 	c.mu.Unlock()
-	if call.cancel != nil && call.stream == nil {
+	if call.ctx != nil && call.stream == nil {
 		return running{}, noItems(h)
 	}
 	return call, nil
@@ -93,7 +93,7 @@ func (r running) fail(e *Error) {
 	}
 	r.stream.mu.Unlock()
 	r.stream.end(e, e, true)
-	r.cancel()
+	r.ctx.end()
 }
 
 // finish ends the stream of a handler that has returned; the error is what to answer in place of the handler's.

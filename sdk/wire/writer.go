@@ -105,6 +105,20 @@ func (w *writer) lock(ctx context.Context) error {
 	}
 }
 
+// lockIfRoom is lock for who can also come later. Without room, or with an error, w.mu is free.
+func (w *writer) lockIfRoom() (room bool, err error) {
+	w.mu.Lock()
+	if w.err != nil {
+		w.mu.Unlock()
+		return true, w.err
+	}
+	if w.pending >= softQueue {
+		w.mu.Unlock()
+		return false, nil
+	}
+	return true, nil
+}
+
 // lockNow is lock for who must not wait with a frame of size bytes: it ends the connection when the other side lets too much
 // pile up.
 func (w *writer) lockNow(size int) error {
