@@ -35,7 +35,7 @@ type Method struct {
 	Name string
 
 	// Call decodes request, calls the cell's method and encodes its results. A request that does not decode is an
-	// *InvalidRequest.
+	// *InvalidRequest. Nothing may refer to request afterwards, also not the result, which is returned once.
 	Call func(ctx context.Context, request []byte) (result []byte, err error)
 
 	// Stream takes the place of Call where items are streamed in either direction.

@@ -171,13 +171,15 @@ func schema(hash string) uint64 {
 	return n
 }
 
-// Call calls a method and returns its encoded results. Generated code calls it.
+// Call calls a method and returns its encoded results. The request belongs to it. Generated code calls it.
 func Call(ctx context.Context, c *Client, id uint32, method string, request []byte) ([]byte, error) {
-	return try(ctx, c, method, func(l lane, attempt uint32) ([]byte, error) {
+	result, err := try(ctx, c, method, func(l lane, attempt uint32) ([]byte, error) {
 		result, err := l.conn.Do(ctx, c.call(ctx, id, request, attempt))
 		l.ended(err)
 		return result, err
 	})
+	wire.Recycle(request)
+	return result, err
 }
 
 // Notify sends an event. Without an error it is on its way, and nothing tells whether it arrived. Generated code calls it.

@@ -67,6 +67,7 @@ func serve(ctx context.Context, g *Genome, gate *gate, m *Method, r wire.Request
 	switch {
 	case m.Call != nil && r.Stream == nil:
 		result, err = m.Call(ctx, r.Payload)
+		wire.Recycle(r.Payload)
 	case m.Stream != nil && r.Stream != nil:
 		result, err = m.Stream(ctx, r.Payload, r.Stream)
 	default:

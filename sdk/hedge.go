@@ -93,6 +93,7 @@ func Repeat(ctx context.Context, c *Client, id uint32, method string, request []
 		result, err := h.run(ctx, l)
 		attempt = h.call.Attempt
 		if err == nil || !c.again(ctx, h.last, &not, attempt, err, true) {
+			wire.Recycle(request)
 			return result, c.failed(method, err)
 		}
 		attempt++

@@ -58,7 +58,8 @@ func run(c Cell) int {
 	}
 	server := &wire.Server{
 		Handler: handle, Genome: g.JSON, Log: slog.Error, Accepted: gate.accepted, Introduce: gate.introduce, Races: races,
-		Hello: wire.Hello{Name: g.Name, Version: g.Version, Hash: g.Hash, Accepts: g.Accepts},
+		Recycle: true,
+		Hello:   wire.Hello{Name: g.Name, Version: g.Version, Hash: g.Hash, Accepts: g.Accepts},
 	}
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {

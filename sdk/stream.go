@@ -144,7 +144,9 @@ func receive[T any](ctx context.Context, c *Client, method string, s *wire.Strea
 			open, v = wire.NewView, item
 		}
 		missed, bad := readItem(open(data), &v, read)
-		item = v
+		if item = v; !reuse && bad == nil {
+			wire.Recycle(data)
+		}
 		if bad != nil {
 			yield(v, BadResult(c.remote, method, bad))
 			return
@@ -226,6 +228,8 @@ func ReceiveItems[T any](s *wire.Stream, read func(*wire.Fields, *T)) iter.Seq2[
 			if err == nil {
 				if _, bad := readItem(wire.NewFields(data), &v, read); bad != nil {
 					err = &InvalidRequest{Field: bad.Field, Reason: bad.Reason}
+				} else {
+					wire.Recycle(data)
 				}
 			}
 			if !yield(v, err) || err != nil {

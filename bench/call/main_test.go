@@ -39,8 +39,10 @@ func TestEcho(t *testing.T) {
 				wg.Go(func() {
 					for _, size := range []int{small, large} {
 						data := message(size)
-						if answer, err := c(data); err != nil || !bytes.Equal(answer, data) {
-							t.Errorf("caller %d: %d of %d bytes, or others: %v", i, len(answer), size, err)
+						same := false
+						err := c(data, func(answer []byte) { same = bytes.Equal(answer, data) })
+						if err != nil || !same {
+							t.Errorf("caller %d, %d bytes: others came back, or %v", i, size, err)
 						}
 					}
 				})

@@ -158,7 +158,7 @@ func (b *bed) growth(t transport) (grown int64, err error) {
 			return 0, err
 		}
 		defer c.close()
-		if _, err := c.call(data); err != nil {
+		if err := c.call(data, unseen); err != nil {
 			return 0, err
 		}
 		if i == 0 { // the first also brings in what all share

@@ -97,9 +97,9 @@ func load(kind, socket string) error {
 		first.Add(len(callers))
 		for _, call := range callers {
 			all.Go(func() {
-				must(call(data))
+				try(call(data, unseen))
 				for first.Done(); !stop.Load(); {
-					must(call(data))
+					try(call(data, unseen))
 				}
 			})
 		}
@@ -120,7 +120,7 @@ func load(kind, socket string) error {
 }
 
 // dialMany makes a connection for all callers, or one for each where a connection carries one call at a time.
-func dialMany(t transport, socket string, callers int) (calls []func([]byte) ([]byte, error), closeAll func(), err error) {
+func dialMany(t transport, socket string, callers int) (calls []call, closeAll func(), err error) {
 	var clients []client
 	closeAll = func() {
 		for _, c := range clients {

@@ -33,9 +33,12 @@ type transport struct {
 
 // client is a connection, or what takes its place.
 type client struct {
-	call  func(data []byte) ([]byte, error)
+	call  call
 	close func()
 }
+
+// call makes one call; the answer is good until see returns.
+type call = func(data []byte, see func(answer []byte)) error
 
 // transports are all by the name of their servers; the two kinds of call that Cell makes go to the same one.
 func transports() []transport {
@@ -81,6 +84,7 @@ const (
 func cellServer(echo func([]byte) ([]byte, error)) *wire.Server {
 	return &wire.Server{
 		MaxConns: 2 * idleConns, // the default is below the many connections whose memory is measured
+		Recycle:  true,          // as package sdk has it
 		Handler: func(_ context.Context, r wire.Request) ([]byte, error) {
 			if r.Method == methodItems {
 				return nil, sendItems(r)
@@ -109,8 +113,14 @@ func dialCell(socket string) (client, error) {
 	if err != nil {
 		return client{}, err
 	}
-	call := func(data []byte) ([]byte, error) {
-		return c.Do(context.Background(), wire.Call{Method: methodEcho, Request: data})
+	call := func(data []byte, see func([]byte)) error {
+		answer, err := c.Do(context.Background(), wire.Call{Method: methodEcho, Request: data})
+		if err != nil {
+			return err
+		}
+		see(answer)
+		wire.Recycle(answer)
+		return nil
 	}
 	return client{call, func() { c.Close() }}, nil
 }
@@ -132,6 +142,7 @@ func serveMessage(l net.Listener) error {
 		if err != nil {
 			return nil, err
 		}
+		wire.Recycle(request)
 		return room.Done(wire.AppendBytes(room.Buffer(), 1, data)), nil
 	}).Serve(l)
 }
@@ -142,13 +153,20 @@ func dialMessage(socket string) (client, error) {
 		return client{}, err
 	}
 	var room wire.Room
-	call := func(data []byte) ([]byte, error) {
+	call := func(data []byte, see func([]byte)) error {
 		request := room.Done(wire.AppendBytes(room.Buffer(), 1, data))
 		answer, err := c.Do(context.Background(), wire.Call{Method: methodEcho, Request: request})
+		wire.Recycle(request)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return decode(answer)
+		result, err := decode(answer)
+		if err != nil {
+			return err
+		}
+		wire.Recycle(answer)
+		see(result)
+		return nil
 	}
 	return client{call, func() { c.Close() }}, nil
 }
@@ -238,11 +256,15 @@ func dialRaw(socket string) (client, error) {
 		return client{}, err
 	}
 	f := &framed{Conn: nc}
-	call := func(data []byte) ([]byte, error) {
+	call := func(data []byte, see func([]byte)) error {
 		if err := f.write(data); err != nil {
-			return nil, err
+			return err
 		}
-		return f.read()
+		answer, err := f.read()
+		if err == nil {
+			see(answer)
+		}
+		return err
 	}
 	return client{call, func() { nc.Close() }}, nil
 }
@@ -275,10 +297,11 @@ func dialGRPC(socket string) (client, error) {
 	if err != nil {
 		return client{}, err
 	}
-	call := func(data []byte) ([]byte, error) {
+	call := func(data []byte, see func([]byte)) error {
 		var out wrapperspb.BytesValue
 		err := c.Invoke(context.Background(), procedure, wrapperspb.Bytes(data), &out)
-		return out.Value, err
+		see(out.Value)
+		return err
 	}
 	return client{call, func() { c.Close() }}, nil
 }
@@ -308,10 +331,11 @@ func dialTTRPC(socket string) (client, error) {
 		return client{}, err
 	}
 	c := ttrpc.NewClient(nc)
-	call := func(data []byte) ([]byte, error) {
+	call := func(data []byte, see func([]byte)) error {
 		var out wrapperspb.BytesValue
 		err := c.Call(context.Background(), "bench.Echo", "Echo", wrapperspb.Bytes(data), &out)
-		return out.Value, err
+		see(out.Value)
+		return err
 	}
 	return client{call, func() { c.Close() }}, nil
 }
@@ -358,10 +382,11 @@ func dialDRPC(socket string) (client, error) {
 		return client{}, err
 	}
 	c := drpcconn.New(nc)
-	call := func(data []byte) ([]byte, error) {
+	call := func(data []byte, see func([]byte)) error {
 		var out wrapperspb.BytesValue
 		err := c.Invoke(context.Background(), procedure, encoding{}, wrapperspb.Bytes(data), &out)
-		return out.Value, err
+		see(out.Value)
+		return err
 	}
 	return client{call, func() { c.Close() }}, nil
 }
@@ -387,12 +412,12 @@ func dialConnect(socket string) (client, error) {
 	}
 	c := connect.NewClient[wrapperspb.BytesValue, wrapperspb.BytesValue](&http.Client{Transport: transport},
 		"http://bench"+procedure, connect.WithAcceptCompression("gzip", nil, nil))
-	call := func(data []byte) ([]byte, error) {
+	call := func(data []byte, see func([]byte)) error {
 		out, err := c.CallUnary(context.Background(), connect.NewRequest(wrapperspb.Bytes(data)))
-		if err != nil {
-			return nil, err
+		if err == nil {
+			see(out.Msg.Value)
 		}
-		return out.Msg.Value, nil
+		return err
 	}
 	return client{call, transport.CloseIdleConnections}, nil
 }
@@ -422,9 +447,11 @@ func dialNetRPC(socket string) (client, error) {
 	if err != nil {
 		return client{}, err
 	}
-	call := func(data []byte) (out []byte, err error) {
-		err = c.Call("Echo.Echo", data, &out)
-		return out, err
+	call := func(data []byte, see func([]byte)) error {
+		var out []byte
+		err := c.Call("Echo.Echo", data, &out)
+		see(out)
+		return err
 	}
 	return client{call, func() { c.Close() }}, nil
 }

@@ -237,7 +237,7 @@ func (e *client) result(m *genome.Method) {
 	e.codec("cellResult"+m.Name, "decodes the results of "+m.Name, fmt.Sprintf("(data []byte, failed error) (%s, err error)", strings.Join(types, ", ")), func() {
 		e.p("if failed != nil {\nerr = failed\nreturn\n}\nf := cellwire.NewFields(data)")
 		e.loop(&m.Result, func(i int) string { return fmt.Sprintf("r%d", i+1) })
-		e.p("if !f.OK() {\nerr = cellsdk.BadResult(&Cell, %q, f.Err())\n}\nreturn", m.Name)
+		e.p("if !f.OK() {\nerr = cellsdk.BadResult(&Cell, %q, f.Err())\nreturn\n}\ncellwire.Recycle(data)\nreturn", m.Name)
 	})
 }
 

@@ -26,7 +26,7 @@ func (c *Conn) Call(ctx context.Context, method uint32, request []byte) ([]byte,
 }
 
 // Do makes a call and returns its result; a one-way call has none, and Do returns when it is queued. The timeout of ctx is
-// sent along, and when ctx ends first the server is told. Errors are *Error when the server answered one, *NotSent when the
+// sent along, and when ctx ends first the server is told; that ctx was canceled may be noticed some 20 ms late. Errors are *Error when the server answered one, *NotSent when the
 // call certainly did not run, *Abandoned when ctx ended after it was sent, and *Lost when the connection did.
 func (c *Conn) Do(ctx context.Context, call Call) ([]byte, error) {
 	if call.OneWay {
@@ -109,7 +109,7 @@ func (c *Conn) begin(ctx context.Context, p *pending, call *Call, flags uint32) 
 			p.stream.id = id
 		}
 		c.calls[id] = p
-		leads = c.leads(p, alone)
+		leads = c.leads(p, alone, ext.timeout)
 	}
 	c.mu.Unlock()
 	c.w.unlock(alone)

@@ -201,10 +201,10 @@ func End(b []byte, mark int) []byte {
 type Room struct{ bytes atomic.Int64 }
 
 // maxRoom bounds what a short message may take because the one before it was long.
-const maxRoom = 64 << 10
+const maxRoom = mostKept
 
 // Buffer begins a message.
-func (r *Room) Buffer() []byte { return make([]byte, 0, r.bytes.Load()) }
+func (r *Room) Buffer() []byte { return allocate(int(r.bytes.Load()))[:0] }
 
 // Done ends it. Where messages are about as long as each other nothing is written: many goroutines share a Room.
 func (r *Room) Done(b []byte) []byte {

@@ -12,7 +12,6 @@ type lead struct {
 	kicked bool      // the caller that reads was told to leave that to the connection's goroutine
 	paced  bool
 	newest uint64 // call when the pacer looked
-	idle   int    // ticks since the last call
 }
 
 type reads uint8
@@ -38,15 +37,16 @@ func (c *Conn) needReader() {
 	}
 }
 
-// leads decides whether the caller of a new call is to read; c.mu is held.
-func (c *Conn) leads(p *pending, alone bool) bool {
+// leads decides whether the caller of a new call, which may take timeout nanoseconds or for ever, is to read; c.mu is held.
+func (c *Conn) leads(p *pending, alone bool, timeout uint64) bool {
 	if !alone {
 		c.lead.streak = 0
 	}
 	if c.lead.reader != readsNobody {
 		return false
 	}
-	if !alone || p.elsewhere || len(c.pings) > 0 {
+	soon := timeout > 0 && timeout < uint64(2*tick) // the end must not wait for the pacer
+	if !alone || soon || p.elsewhere || len(c.pings) > 0 {
 		c.needReader()
 		return false
 	}
@@ -150,9 +150,6 @@ func (c *Conn) tick() bool {
 	l := &c.lead
 	quiet := l.newest == c.last
 	l.newest = c.last
-	if !quiet {
-		l.idle = 0
-	}
 	switch {
 	case c.err != nil || l.reader == readsOwn:
 		l.paced = false
@@ -164,10 +161,10 @@ func (c *Conn) tick() bool {
 		}
 		return true
 	}
-	if l.idle++; quiet && l.idle > quietTicks {
-		c.needReader()
-		l.paced = false
-		return false
+	if !quiet {
+		return true
 	}
-	return true
+	c.needReader()
+	l.paced = false
+	return false
 }

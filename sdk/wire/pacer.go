@@ -6,8 +6,9 @@ import (
 )
 
 const (
-	// tick is how often connections are looked at on which a goroutine does what another ought to do if it takes long.
-	tick = 2 * time.Millisecond
+	// tick is how often connections are looked at on which a goroutine does what another ought to do if it takes long. More often
+	// costs more than it is good for: each time the runtime wakes a second thread, and the next calls go from one processor to another.
+	tick = 10 * time.Millisecond
 	// quietTicks is after how many of them without a call a connection is left alone.
 	quietTicks = 3
 )

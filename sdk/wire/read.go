@@ -232,7 +232,7 @@ func (r *reader) payload(h header) ([]byte, error) {
 		return nil, nil
 	}
 	if r.body == nil {
-		r.body, r.at = make([]byte, min(total, firstRead)), 0
+		r.body, r.at = allocate(min(total, firstRead)), 0
 	}
 	for {
 		if r.start < r.end {
@@ -256,12 +256,16 @@ func (r *reader) payload(h header) ([]byte, error) {
 	}
 }
 
-// extension looks at the extension of the CALL whose header was read; payload or skip comes next.
-func (r *reader) extension(h header) (extension, error) {
+// extension reads the extension of the CALL whose header was read; payload or skip comes next, for the header that it returns. It
+// cannot be continued.
+func (r *reader) extension(h header) (header, extension, error) {
 	if err := r.need(extensionSize); err != nil {
-		return extension{}, within(h, err)
+		return h, extension{}, within(h, err)
 	}
-	return parseExtension(r.buf[r.start:]), nil
+	e := parseExtension(r.buf[r.start:])
+	r.start += extensionSize
+	h.length -= extensionSize
+	return h, e, nil
 }
 
 // skip leaves out what follows the header h.

@@ -60,6 +60,9 @@ type Server struct {
 	Accepted  func(net.Conn) (any, error)
 	Introduce func(peer any, introduction []byte) (any, error)
 
+	// Recycle says that a result is only ever returned once, and may be used as Recycle does when it was sent.
+	Recycle bool
+
 	// Races answers the built-in method MethodRaces, on Unix sockets only; nil answers that there is no such method.
 	Races func(Request) ([]byte, error)
 

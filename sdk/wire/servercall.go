@@ -15,7 +15,7 @@ import (
 func (c *serverConn) call(h header) error {
 	size := int64(h.length)
 	full := c.s.held.Add(size) > c.s.MaxHeld
-	e, err := c.r.extension(h)
+	h, e, err := c.r.extension(h)
 	var b []byte
 	switch {
 	case err != nil:
@@ -80,7 +80,7 @@ func (c *serverConn) call(h header) error {
 	c.work.Add(1)
 	c.mu.Unlock()
 	r := Request{
-		Method: e.method, Payload: b[extensionSize:], Trace: e.trace, Schema: e.schema,
+		Method: e.method, Payload: b, Trace: e.trace, Schema: e.schema,
 		Attempt: e.attempt, Priority: uint8(e.flags >> callPriority), OneWay: oneWay, Stream: stream,
 		Peer: c.peer,
 	}
@@ -182,7 +182,7 @@ func (c *serverConn) finish(id uint64, r Request, result []byte, fault *Error) {
 	}
 	alone := c.finished(id, r, time.Now())
 	if failed == nil && !r.OneWay {
-		c.w.add(header{kind: kind, id: id}, nil, result, true)
+		c.w.addAnswer(kind, id, result, c.recycles(kind, r))
 		c.w.unlock(alone)
 	}
 }
@@ -206,12 +206,17 @@ func (c *serverConn) finishHere(id uint64, r Request, result []byte, fault *Erro
 	if failed != nil {
 		return
 	}
-	c.w.add(header{kind: kind, id: id}, nil, result, true)
+	c.w.addAnswer(kind, id, result, c.recycles(kind, r))
 	if c.held = c.w.pending < holdMost && c.r.whole(); c.held {
 		c.w.hold()
 	} else {
 		c.w.unlock(true)
 	}
+}
+
+// recycles says whether the answer's memory is the server's to use again. That of the genome is not.
+func (c *serverConn) recycles(kind frameType, r Request) bool {
+	return c.s.Recycle && kind == typeResult && r.Method != 0
 }
 
 // holdMost is how many bytes of answers wait for others at most.

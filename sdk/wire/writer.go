@@ -27,6 +27,7 @@ type buffer struct {
 	b        []byte
 	chunk    *[chunkSize]byte // nil for a payload
 	borrowed bool             // the payload is its sender's again as soon as w.mu is free
+	whole    []byte           // to be recycled when b, a part of it, was written
 }
 
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
@@ -35,6 +36,7 @@ func (b *buffer) free() {
 	if b.chunk != nil {
 		chunks.Put(b.chunk)
 	}
+	Recycle(b.whole)
 }
 
 var errSlowPeer = errors.New("the other side does not read")
@@ -163,6 +165,18 @@ func (w *writer) add(h header, ext *extension, payload []byte, own bool) {
 		*b = append(*b, payload...)
 	default:
 		w.queue = append(w.queue, buffer{b: payload, borrowed: !own})
+	}
+}
+
+// addAnswer is add of an answer, whose memory may be used again if recycle says so.
+func (w *writer) addAnswer(kind frameType, id uint64, result []byte, recycle bool) {
+	w.add(header{kind: kind, id: id}, nil, result, true)
+	switch last := &w.queue[len(w.queue)-1]; {
+	case !recycle:
+	case last.chunk == nil:
+		last.whole = result
+	default: // copied
+		Recycle(result)
 	}
 }
 
