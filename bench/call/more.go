@@ -50,6 +50,7 @@ func (b *bed) stream(out io.Writer, rounds int) error {
 				}
 				try(err)
 				n += len(item)
+				wire.Recycle(item) // as package sdk does
 			}
 			if n != items*itemSize {
 				panic(fmt.Sprintf("%d bytes of items came", n))

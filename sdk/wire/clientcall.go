@@ -36,19 +36,8 @@ func (c *Conn) Do(ctx context.Context, call Call) ([]byte, error) {
 	p := pendingPool.Get().(*pending)
 	id, leads, err := c.begin(ctx, p, &call, 0)
 	if err == nil {
-		if leads {
-			c.readFor(p)
-		}
-		select {
-		case <-p.done:
-		case <-ctx.Done():
-			if c.take(id) != nil {
-				c.send(header{kind: typeCancel, id: id}, nil)
-				c.endIfUnused()
-				p.err = &Abandoned{ctx.Err()}
-			} else {
-				<-p.done // the answer came at the same moment
-			}
+		if !leads || !c.readFor(p.done) {
+			c.wait(ctx, p, id)
 		}
 		err = p.err
 	}
@@ -56,6 +45,21 @@ func (c *Conn) Do(ctx context.Context, call Call) ([]byte, error) {
 	p.result, p.err = nil, nil
 	pendingPool.Put(p)
 	return result, err
+}
+
+// wait waits for the end of a call.
+func (c *Conn) wait(ctx context.Context, p *pending, id uint64) {
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		if c.take(id) != nil {
+			c.send(header{kind: typeCancel, id: id}, nil)
+			c.endIfUnused()
+			p.err = &Abandoned{ctx.Err()}
+		} else {
+			<-p.done // the answer came at the same moment
+		}
+	}
 }
 
 // begin sends the call; with an error p is not registered. p is nil for a call that gets no answer. Who is told that it leads

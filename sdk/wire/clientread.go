@@ -78,7 +78,7 @@ func (c *Conn) answered(h header, b []byte) error {
 	p := c.calls[h.id] // nil: canceled here
 	delete(c.calls, h.id)
 	if len(c.calls) == 0 {
-		c.answeredAlone()
+		c.cameAlone()
 	}
 	away := c.away
 	c.mu.Unlock()

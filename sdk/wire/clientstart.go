@@ -23,7 +23,7 @@ func (c *Conn) Start(ctx context.Context, call Call) (Started, error) {
 	p.elsewhere = true
 	id, _, err := c.begin(ctx, p, &call, 0)
 	if err != nil {
-		pendingPool.Put(p)
+		_, _ = p.finished()
 		return Started{}, err
 	}
 	return Started{c, p, id}, nil
@@ -54,7 +54,7 @@ func (s Started) Abandon() {
 // finished takes what settle left, and p is used for other calls.
 func (p *pending) finished() ([]byte, error) {
 	result, err := p.result, p.err
-	p.result, p.err = nil, nil
+	p.result, p.err, p.elsewhere = nil, nil, false
 	pendingPool.Put(p)
 	return result, err
 }

@@ -23,7 +23,7 @@ func (c *Conn) Open(ctx context.Context, call Call, in, out bool) (*Stream, erro
 	}
 	s := newStream(ctx, c.w, in, out)
 	s.client = c
-	if _, _, err := c.begin(ctx, &pending{stream: s, elsewhere: true}, &call, flags); err != nil {
+	if _, _, err := c.begin(ctx, &pending{stream: s}, &call, flags); err != nil {
 		return nil, err
 	}
 	if ctx.Done() == nil {
@@ -161,10 +161,19 @@ func (c *Conn) data(h header) error {
 		return c.r.skip(h)
 	}
 	b, err := c.r.payload(h)
-	if err == nil {
-		s.push(b)
+	if err != nil {
+		return err
 	}
-	return err
+	waited := s.waitedFor()
+	s.push(b)
+	c.mu.Lock()
+	if waited && len(c.calls) == 1 {
+		c.cameAlone()
+	} else {
+		c.lead.streak = 0
+	}
+	c.mu.Unlock()
+	return nil
 }
 
 // credit reads a CREDIT.

@@ -13,7 +13,7 @@ import (
 
 // tryWrite writes what the socket takes of the first count of w.vec, without waiting; it belongs to who writes.
 func (w *writer) tryWrite(count int) (n int, err error) {
-	w.n = count
+	w.count = count
 	err = w.raw.Write(w.attempt)
 	n = w.n
 	if err == nil {
@@ -29,17 +29,76 @@ func (w *writer) tryWrite(count int) (n int, err error) {
 }
 
 func (w *writer) tryOnce(fd uintptr) bool {
-	count := w.n
 	for {
-		if count == 1 {
+		if w.count == 1 {
 			w.n, w.nerr = syscall.Write(int(fd), w.vec[0])
 		} else {
-			w.n, w.nerr = unix.Writev(int(fd), w.vec[:count])
+			w.n, w.nerr = unix.Writev(int(fd), w.vec[:w.count])
 		}
 		if w.nerr != syscall.EINTR {
-			return true
+			return w.nerr != syscall.EAGAIN || !w.waits
 		}
 	}
+}
+
+// writeSoon goes on to write a batch of which n bytes are written, until the pacer ends that.
+func (w *writer) writeSoon(batch []buffer, n, size int) (int, error) {
+	w.mu.Lock()
+	w.soon.now = true
+	w.soon.turns++
+	start := !w.soon.watched
+	w.soon.watched = true
+	w.mu.Unlock()
+	if start {
+		watch(w)
+	}
+	w.waits = true
+	var err error
+	for n < size && err == nil {
+		count, skip := 0, n
+		for _, b := range batch {
+			if skip >= len(b.b) {
+				skip -= len(b.b)
+				continue
+			}
+			w.vec[count], skip = b.b[skip:], 0
+			count++
+		}
+		var more int
+		more, err = w.tryWrite(count)
+		n += more
+	}
+	w.waits = false
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.soon.now = false
+	if w.soon.kicked || isTimeout(err) {
+		w.soon.kicked = false
+		w.conn.SetWriteDeadline(time.Time{})
+	}
+	if isTimeout(err) { // it is left to run, which has a deadline of its own
+		err = nil
+	}
+	return n, err
+}
+
+// tick is called while somebody waits in writeSoon, or did of late.
+func (w *writer) tick() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := &w.soon
+	quiet := s.seen == s.turns
+	s.seen = s.turns
+	switch {
+	case !quiet:
+		return true
+	case s.now:
+		s.kicked = true
+		w.conn.SetWriteDeadline(time.Unix(1, 0))
+		return true
+	}
+	s.watched = false
+	return false
 }
 
 // run writes the queue until nothing is left, the writer is stopped or a write fails.

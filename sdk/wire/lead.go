@@ -1,31 +1,35 @@
 package wire
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // lead says whose turn it is to read a client's connection. Mostly it is a goroutine of the connection's own. A caller who calls
-// again and again, alone, reads its answers itself: to be woken by another goroutine takes longer than most calls. Conn.mu guards
-// it.
+// again and again, alone, or who takes the items of the only stream, reads itself: to be woken by another goroutine takes longer
+// than most calls. Conn.mu guards it.
 type lead struct {
 	reader reads
-	streak int       // calls in a row of which each was alone
-	last   time.Time // when the newest of these was answered
+	streak int       // calls and items in a row of which each was alone, and waited for
+	last   time.Time // when the newest of these came
+	turns  uint64    // of callers that read
 	kicked bool      // the caller that reads was told to leave that to the connection's goroutine
 	paced  bool
-	newest uint64 // call when the pacer looked
+	seen   uint64 // turns when the pacer looked
 }
 
 type reads uint8
 
 const (
 	readsOwn    reads = iota // the goroutine of the connection
-	readsCaller              // the caller of the only call
-	readsNobody              // between two calls of such a caller, or until the pacer finds that there are no more
+	readsCaller              // one of the callers
+	readsNobody              // for a short time: until that caller comes again, or the pacer finds that it does not
 )
 
 const (
-	// streakLeads is after how many calls in a row a caller reads its answers itself.
+	// streakLeads is after how many in a row a caller reads itself.
 	streakLeads = 8
-	// streakGap is how far apart calls of a row are at most.
+	// streakGap is how far apart they are at most.
 	streakGap = 5 * time.Millisecond
 )
 
@@ -46,11 +50,15 @@ func (c *Conn) leads(p *pending, alone bool, timeout uint64) bool {
 		return false
 	}
 	soon := timeout > 0 && timeout < uint64(2*tick) // the end must not wait for the pacer
-	if !alone || soon || p.elsewhere || len(c.pings) > 0 {
+	switch {
+	case !alone || soon || p.elsewhere || len(c.pings) > 0:
 		c.needReader()
+		return false
+	case p.stream != nil: // who waits for its items will read
 		return false
 	}
 	c.lead.reader = readsCaller
+	c.lead.turns++
 	return true
 }
 
@@ -61,9 +69,23 @@ func (c *Conn) serve() {
 			c.readFailed(err)
 			return
 		}
-		if c.leaves() {
+		c.mu.Lock()
+		if c.lead.streak < streakLeads || !c.mayRest() {
+			c.mu.Unlock()
+			continue
+		}
+		only := c.only()
+		c.rest()
+		if only == nil || !only.waitedFor() {
 			return
 		}
+		c.mu.Lock() // it waits already, and did not know that it was to read
+		if c.lead.reader != readsNobody {
+			c.mu.Unlock()
+			return
+		}
+		c.lead.reader, c.lead.streak = readsOwn, 0
+		c.mu.Unlock()
 	}
 }
 
@@ -77,20 +99,23 @@ func (c *Conn) readFailed(err error) {
 	c.end(err)
 }
 
-// leaves says, after a frame, whether the connection's goroutine leaves reading to callers.
-func (c *Conn) leaves() bool {
-	c.mu.Lock()
-	if c.lead.streak < streakLeads || len(c.calls) > 0 || !c.mayRest() {
-		c.mu.Unlock()
+// mayRest says whether nobody has to read for now: there is no call, or only a stream whose items somebody comes for. c.mu is held.
+func (c *Conn) mayRest() bool {
+	if len(c.pings) > 0 || c.away != nil || c.cannot != nil || c.err != nil {
 		return false
 	}
-	c.rest()
-	return true
+	return len(c.calls) == 0 && c.r.idle() || c.only() != nil
 }
 
-// mayRest says whether nothing has to be read for now; c.mu is held.
-func (c *Conn) mayRest() bool {
-	return len(c.calls) == 0 && len(c.pings) == 0 && c.away == nil && c.cannot == nil && c.r.idle()
+// only is the only call when that is a stream; c.mu is held.
+func (c *Conn) only() *Stream {
+	if len(c.calls) != 1 {
+		return nil
+	}
+	for _, p := range c.calls {
+		return p.stream
+	}
+	return nil
 }
 
 // rest makes it nobody's turn to read; c.mu is held, and free afterwards.
@@ -104,10 +129,16 @@ func (c *Conn) rest() {
 	}
 }
 
-// readFor reads until p has its answer, or for as long as the pacer lets it.
-func (c *Conn) readFor(p *pending) {
+// readFor reads until done has a value or is closed, which it tells, or for as long as the pacer lets it. The turn is the caller's.
+func (c *Conn) readFor(done chan struct{}) bool {
 	for {
 		err := c.frame()
+		got := false
+		select {
+		case <-done:
+			got = true
+		default:
+		}
 		c.mu.Lock()
 		kicked := c.lead.kicked
 		if kicked && c.cannot == nil {
@@ -118,23 +149,56 @@ func (c *Conn) readFor(p *pending) {
 		case err != nil && !(kicked && isTimeout(err)):
 			c.mu.Unlock()
 			c.readFailed(err)
-			return
-		case len(p.done) == 0 && !kicked:
+			return got
+		case !got && !kicked:
 			c.mu.Unlock()
-		case c.mayRest():
+			continue
+		case !kicked && c.mayRest():
+			only := c.only()
 			c.rest()
-			return
+			if only != nil && only.waitedFor() {
+				c.mu.Lock()
+				c.needReader()
+				c.mu.Unlock()
+			}
 		default:
-			c.lead.reader, c.lead.streak = readsOwn, 0
+			c.lead.reader = readsNobody
+			c.needReader()
 			c.mu.Unlock()
-			go c.serve()
-			return
 		}
+		return got
 	}
 }
 
-// answeredAlone counts a call that was answered when no other was under way; c.mu is held.
-func (c *Conn) answeredAlone() {
+// readUntil reads until bell rings, which it tells, if it is nobody else's turn.
+func (c *Conn) readUntil(ctx context.Context, bell chan struct{}) (rung bool) {
+	c.mu.Lock()
+	if c.lead.reader != readsNobody || c.err != nil {
+		c.mu.Unlock()
+		return false
+	}
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < 2*tick || c.only() == nil || len(c.pings) > 0 {
+		c.needReader()
+		c.mu.Unlock()
+		return false
+	}
+	c.lead.reader = readsCaller
+	c.lead.turns++
+	c.mu.Unlock()
+	select {
+	case <-bell: // before it was this one's turn
+		c.mu.Lock()
+		c.lead.reader = readsNobody
+		c.needReader()
+		c.mu.Unlock()
+		return true
+	default:
+	}
+	return c.readFor(bell)
+}
+
+// cameAlone counts an answer or an item that came when nothing else was under way, and was waited for; c.mu is held.
+func (c *Conn) cameAlone() {
 	now := time.Now()
 	if now.Sub(c.lead.last) > streakGap {
 		c.lead.streak = 0
@@ -148,8 +212,8 @@ func (c *Conn) tick() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := &c.lead
-	quiet := l.newest == c.last
-	l.newest = c.last
+	quiet := l.seen == l.turns
+	l.seen = l.turns
 	switch {
 	case c.err != nil || l.reader == readsOwn:
 		l.paced = false
@@ -160,8 +224,7 @@ func (c *Conn) tick() bool {
 			c.nc.SetReadDeadline(time.Unix(1, 0))
 		}
 		return true
-	}
-	if !quiet {
+	case !quiet:
 		return true
 	}
 	c.needReader()

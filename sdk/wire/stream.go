@@ -11,6 +11,8 @@ import (
 const (
 	// window is the credit with which each direction of a call begins, in bytes.
 	window = 256 << 10
+	// mostWindow is what it grows to for a receiver that is as fast as its sender.
+	mostWindow = 2 << 20
 	// itemCost is what an item costs above its bytes: empty items fill a queue too.
 	itemCost = 16
 	// maxCredit is where credit stops growing, whatever the other side grants.
@@ -44,6 +46,7 @@ type Stream struct {
 	granted chan struct{} // closed when credit or sendErr changed; nil when nobody waits
 
 	items    queue
+	window   int64         // what is granted at most, and not consumed
 	room     int64         // that the other side may send
 	consumed int64         // that it is to be granted again
 	recvErr  error         // what comes behind the items
@@ -55,7 +58,7 @@ type Stream struct {
 }
 
 func newStream(ctx context.Context, w *writer, sends, receives bool) *Stream {
-	s := &Stream{ctx: ctx, w: w, sends: sends, receives: receives, credit: window, room: window}
+	s := &Stream{ctx: ctx, w: w, sends: sends, receives: receives, credit: window, window: window, room: window}
 	if !sends {
 		s.sendErr = errOneDirection
 	}
@@ -106,7 +109,11 @@ func (s *Stream) put(kind frameType, item []byte) error {
 	}
 	s.mu.Unlock()
 	s.w.add(header{kind: kind, id: s.id}, nil, item, false)
-	s.w.unlock(false) // another item may follow at once: together they are cheaper
+	if len(item) < copyBelow {
+		s.w.unlock(false) // others may follow at once: together they are cheaper
+	} else {
+		s.w.unlockAndWait()
+	}
 	return nil
 }
 
@@ -148,8 +155,12 @@ func (s *Stream) Recv() ([]byte, error) {
 	item := s.items.pop()
 	cost := int64(len(item)) + itemCost
 	grant := int64(0)
-	if s.consumed += cost; s.consumed >= window/2 && s.recvErr == nil {
+	if s.consumed += cost; s.consumed >= s.window/2 && s.recvErr == nil {
 		grant, s.consumed = s.consumed, 0
+		if s.items.empty() && s.window < mostWindow { // the sender is what takes time: it may wait for credit
+			grant += s.window
+			s.window *= 2
+		}
 		s.room += grant
 	}
 	s.mu.Unlock()
@@ -188,6 +199,10 @@ func (s *Stream) wait(bell *chan struct{}) {
 	}
 	rung := *bell
 	s.mu.Unlock()
+	if s.client != nil && s.client.readUntil(s.ctx, rung) {
+		s.mu.Lock()
+		return
+	}
 	select {
 	case <-rung:
 	case <-s.ctx.Done():
@@ -195,6 +210,13 @@ func (s *Stream) wait(bell *chan struct{}) {
 		<-rung // or another goroutine is about to end the stream: with the answer that has just come
 	}
 	s.mu.Lock()
+}
+
+// waitedFor tells whether somebody waits.
+func (s *Stream) waitedFor() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.arrived != nil || s.granted != nil
 }
 
 func ring(bell *chan struct{}) {

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -66,8 +65,16 @@ type writer struct {
 	// What attempt is to write, and did, for who writes. The function is made once: one for each write would be garbage.
 	attempt func(fd uintptr) bool
 	vec     [maxVec][]byte
+	count   int
 	n       int
 	nerr    error
+	waits   bool // until the socket takes something
+
+	// Of who waits for the socket with its own payload, and the pacer, which ends that.
+	soon struct {
+		turns, seen          uint64
+		now, kicked, watched bool
+	}
 }
 
 // maxVec is how many buffers are written at once without waiting.
@@ -184,7 +191,8 @@ func (w *writer) addAnswer(kind frameType, id uint64, result []byte, recycle boo
 func keep(queue []buffer) {
 	for i := range queue {
 		if b := &queue[i]; b.borrowed {
-			b.b, b.borrowed = bytes.Clone(b.b), false
+			b.whole = append(allocate(len(b.b))[:0], b.b...)
+			b.b, b.borrowed = b.whole, false
 		}
 	}
 }
@@ -196,13 +204,22 @@ func (w *writer) unlock(alone bool) {
 		keep(w.queue)
 		w.mu.Unlock()
 	case alone && w.raw != nil && len(w.queue) <= maxVec:
-		w.writeHere()
+		w.writeHere(false)
 	default:
 		keep(w.queue)
 		w.writing = true
 		w.mu.Unlock()
 		go w.run()
 	}
+}
+
+// unlockAndWait is unlock for who may wait a while for the socket to take it: then a long payload need not be copied.
+func (w *writer) unlockAndWait() {
+	if w.writing || w.raw == nil || len(w.queue) > maxVec {
+		w.unlock(true)
+		return
+	}
+	w.writeHere(true)
 }
 
 // hold leaves what add queued for a later push, or for another frame to take along.
@@ -217,8 +234,9 @@ func (w *writer) push() {
 	w.unlock(true)
 }
 
-// writeHere writes what the socket takes at once, and starts a goroutine for the rest; w.mu is held, and free afterwards.
-func (w *writer) writeHere() {
+// writeHere writes what the socket takes at once, or if wait is set within some milliseconds, and starts a goroutine for the rest;
+// w.mu is held, and free afterwards.
+func (w *writer) writeHere(wait bool) {
 	batch := w.queue
 	w.queue, w.spare = w.spare, nil
 	w.writing, w.sent, w.urgent = true, w.added, 0
@@ -231,6 +249,9 @@ func (w *writer) writeHere() {
 	w.mu.Unlock()
 
 	n, err := w.tryWrite(len(batch))
+	if wait && err == nil && n < size {
+		n, err = w.writeSoon(batch, n, size)
+	}
 
 	if err == nil && n < size && borrowed {
 		keep(batch)
