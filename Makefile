@@ -47,6 +47,7 @@ bench: deps
 	@packaging/deps.sh bench
 	$(GO) run ./bench
 	cd bench/codec && $(GO) run .
+	cd bench/call && $(GO) run .
 
 clean:
 	rm -rf bin

@@ -4,9 +4,9 @@ package cell
 
 import "embed"
 
-// SDK is the source of package sdk and of what it imports of this module; tests are in it, too.
+// SDK is the source of package sdk and of what it imports of this module, and of package otlp; tests are in it, too.
 //
-//go:embed go.mod go.sum sdk/*.go sdk/wire/*.go sdk/broker/*.go sdk/stats/*.go
+//go:embed go.mod go.sum sdk/*.go sdk/wire/*.go sdk/broker/*.go sdk/stats/*.go sdk/otlp/*.go
 var SDK embed.FS
 
 // Module is the path under which a cell imports the SDK.

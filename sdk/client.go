@@ -160,7 +160,7 @@ func denied(err error) bool {
 func (c *Client) call(ctx context.Context, id uint32, request []byte, attempt uint32) wire.Call {
 	m := metaOf(ctx)
 	return wire.Call{
-		Method: id, Request: request, Schema: schema(c.remote.Hash), Trace: m.trace, Priority: m.priority,
+		Method: id, Request: request, Schema: schema(c.remote.Hash), Trace: m.trace, Span: m.span, Priority: m.priority,
 		Attempt: attempt,
 	}
 }
@@ -173,24 +173,30 @@ func schema(hash string) uint64 {
 
 // Call calls a method and returns its encoded results. The request belongs to it. Generated code calls it.
 func Call(ctx context.Context, c *Client, id uint32, method string, request []byte) ([]byte, error) {
-	result, err := try(ctx, c, method, func(l lane, attempt uint32) ([]byte, error) {
-		result, err := l.conn.Do(ctx, c.call(ctx, id, request, attempt))
+	traced, span := c.calling(ctx, method)
+	result, err := try(traced, c, method, func(l lane, attempt uint32) ([]byte, error) {
+		span.attempt(l.r.instance)
+		result, err := l.conn.Do(traced, c.call(traced, id, request, attempt))
 		l.ended(err)
 		return result, err
 	})
+	span.end(err)
 	wire.Recycle(request)
 	return result, err
 }
 
 // Notify sends an event. Without an error it is on its way, and nothing tells whether it arrived. Generated code calls it.
 func Notify(ctx context.Context, c *Client, id uint32, method string, request []byte) error {
-	_, err := try(ctx, c, method, func(l lane, attempt uint32) ([]byte, error) {
-		call := c.call(ctx, id, request, attempt)
+	traced, span := c.calling(ctx, method)
+	_, err := try(traced, c, method, func(l lane, attempt uint32) ([]byte, error) {
+		span.attempt(l.r.instance)
+		call := c.call(traced, id, request, attempt)
 		call.OneWay = true
-		_, err := l.conn.Do(ctx, call)
+		_, err := l.conn.Do(traced, call)
 		l.release(err)
 		return nil, err
 	})
+	span.end(err)
 	return err
 }
 

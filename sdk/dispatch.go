@@ -25,9 +25,12 @@ func handler(g *Genome, gate *gate, table *stats.Table) (wire.Handler, error) {
 			rows[m.ID] = table.Row(i)
 		}
 	}
-	return func(ctx context.Context, r wire.Request) ([]byte, error) {
+	cell := fullName(g.Name)
+	return func(ctx context.Context, r wire.Request) (result []byte, err error) {
 		m, row, begun := methods[r.Method], rows[r.Method], time.Now()
-		code, size := wire.CodeRemote, 0 // of a panic
+		span := serving(cell, m, &r)
+		code, size := wire.CodeRemote, 0
+		err = errPanicked // unless serve returns
 		row.Begin(len(r.Payload))
 		defer func() {
 			took := time.Since(begun)
@@ -35,12 +38,15 @@ func handler(g *Genome, gate *gate, table *stats.Table) (wire.Handler, error) {
 			if table != nil && m != nil && m.Stream == nil {
 				table.Lately(begun.Add(took), took, uint32(code))
 			}
+			span.end(err)
 		}()
-		result, err := serve(ctx, g, gate, m, r)
+		result, err = serve(ctx, g, gate, m, r)
 		code, size = codeOf(err), len(result)
 		return result, err
 	}, nil
 }
+
+var errPanicked = errors.New("the method panicked")
 
 // codeOf is the code with which an error of serve is answered, 0 for none.
 func codeOf(err error) wire.Code {
@@ -59,7 +65,7 @@ func serve(ctx context.Context, g *Genome, gate *gate, m *Method, r wire.Request
 		return nil, &wire.Error{Code: wire.CodeNoSuchMethod, Message: fmt.Sprintf("cell %s has no method %d", g.Name, r.Method)}
 	}
 	caller, _ := r.Peer.(*peer)
-	ctx = withMeta(ctx, meta{trace: r.Trace, priority: r.Priority, caller: caller})
+	ctx = withMeta(ctx, meta{trace: r.Trace, span: r.Span, priority: r.Priority, caller: caller})
 	if why := gate.admits(caller, m.Name); why != "" {
 		slog.WarnContext(ctx, "denied", "method", m.Name, "caller", caller.Cell, "uid", caller.UID, "reason", why)
 		return nil, &wire.Error{Code: wire.CodeDenied, Message: why}

@@ -82,6 +82,13 @@ func Race(ctx context.Context) context.Context { return context.WithValue(ctx, r
 // than a twentieth of all, a few at the beginning excepted and those that broke with a connection that worked. Generated code
 // calls it.
 func Repeat(ctx context.Context, c *Client, id uint32, method string, request []byte) ([]byte, error) {
+	traced, span := c.calling(ctx, method)
+	result, err := c.repeat(traced, span, id, method, request)
+	span.end(err)
+	return result, err
+}
+
+func (c *Client) repeat(ctx context.Context, span *Span, id uint32, method string, request []byte) ([]byte, error) {
 	var not tried
 	race := ctx.Value(raceKey{}) != nil
 	for attempt := uint32(0); ; {
@@ -89,11 +96,14 @@ func Repeat(ctx context.Context, c *Client, id uint32, method string, request []
 		if err != nil {
 			return nil, c.unreached(err)
 		}
-		h := hedge{c: c, call: c.call(ctx, id, request, attempt), not: not, race: race}
+		h := hedge{c: c, call: c.call(ctx, id, request, attempt), span: span, not: not, race: race}
 		result, err := h.run(ctx, l)
 		attempt = h.call.Attempt
 		if err == nil || !c.again(ctx, h.last, &not, attempt, err, true) {
 			wire.Recycle(request)
+			if h.last.r != nil {
+				span.answered(h.last.r.instance)
+			}
 			return result, c.failed(method, err)
 		}
 		attempt++
@@ -104,6 +114,7 @@ func Repeat(ctx context.Context, c *Client, id uint32, method string, request []
 type hedge struct {
 	c    *Client
 	call wire.Call
+	span *Span // nil when none is recorded
 	not  tried // where it was made
 	race bool
 	last lane // where it failed
@@ -119,6 +130,7 @@ type attempt struct {
 
 func (h *hedge) start(ctx context.Context, l lane) error {
 	h.not.add(l.r)
+	h.span.attempt(l.r.instance)
 	s, err := l.conn.Start(ctx, h.call)
 	if err != nil {
 		l.release(err)
@@ -164,6 +176,7 @@ var timers = sync.Pool{New: func() any {
 func (h *hedge) run(ctx context.Context, l lane) ([]byte, error) {
 	p := &h.c.pool
 	if !p.several() { // nowhere else to go
+		h.span.attempt(l.r.instance)
 		result, err := l.conn.Do(ctx, h.call)
 		l.ended(err)
 		h.last = l

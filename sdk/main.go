@@ -30,7 +30,9 @@ const (
 // When it stops, running calls have CELL_STOP_WITHIN (9 seconds when not set) to end. Both variables are durations as Go
 // writes them, such as 1m30s.
 func Main(c Cell) {
-	os.Exit(run(c))
+	code := run(c)
+	stopTracer()
+	os.Exit(code)
 }
 
 func run(c Cell) int {
@@ -51,6 +53,9 @@ func run(c Cell) int {
 	installLog(g.Name)
 	gate := newGate(os.Getenv("CELL_NAME"), os.Getenv("CELL_BROKER"))
 	table := measure(g)
+	if t := tracer.Load(); t != nil {
+		(*t).Serves(g.Version)
+	}
 	handle, err := handler(g, gate, table)
 	if err != nil {
 		slog.Error(err.Error())

@@ -4,11 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
+
+	"github.com/cell-network/cell/sdk/wire"
 )
 
 // meta is what a call hands on to the calls that it causes. Its deadline and its end are those of its context.
 type meta struct {
 	trace    [16]byte
+	span     wire.Span // within which calls are made
 	priority uint8
 	caller   *peer // of the call that is being served
 }
@@ -46,7 +50,30 @@ func WithTraceID(ctx context.Context, id string) context.Context {
 		return ctx
 	}
 	m, _ := ctx.Value(metaKey{}).(meta)
-	copy(m.trace[:], raw)
+	if m.trace != [16]byte(raw) {
+		m.trace, m.span = [16]byte(raw), wire.Span{} // which is of the other one
+	}
+	return withMeta(ctx, m)
+}
+
+// TraceParent is the W3C traceparent header for requests to what is no cell; "" where nobody on the way has made a span.
+func TraceParent(ctx context.Context) string {
+	m, _ := ctx.Value(metaKey{}).(meta)
+	if m.trace == [16]byte{} || m.span.ID == [8]byte{} {
+		return ""
+	}
+	return fmt.Sprintf("00-%x-%x-%02x", m.trace, m.span.ID, m.span.Flags)
+}
+
+// WithTraceParent makes the calls made with the context part of the trace that a W3C traceparent header names; one that is not well
+// formed changes nothing.
+func WithTraceParent(ctx context.Context, header string) context.Context {
+	trace, span, ok := wire.ParseTraceParent(header)
+	if !ok {
+		return ctx
+	}
+	m, _ := ctx.Value(metaKey{}).(meta)
+	m.trace, m.span = trace, span
 	return withMeta(ctx, m)
 }
 

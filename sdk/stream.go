@@ -33,7 +33,7 @@ func Receive[T any](ctx context.Context, c *Client, id uint32, method string, re
 			return
 		}
 		defer s.close()
-		receive(ctx, c, method, s.Stream, read, yield)
+		receive(ctx, c, method, s, read, yield)
 	}
 }
 
@@ -63,15 +63,14 @@ func Send[T any](ctx context.Context, c *Client, id uint32, method string, reque
 		return nil, err
 	}
 	defer s.close()
-	if err := sendAll(s.Stream, items, appendItem); err != nil {
-		if err == io.EOF { // answered already
-			err = nil
-		} else if _, ours := errors.AsType[*itemError](err); ours {
-			return nil, fmt.Errorf("call %s of cell %s: %w", method, c.target, errors.Unwrap(err))
-		}
+	if own, ok := errors.AsType[*itemError](sendAll(s.Stream, items, appendItem)); ok { // any other end is in the result
+		s.span.fail(own)
+		return nil, fmt.Errorf("call %s of cell %s: %w", method, c.target, own.err)
 	}
 	result, err := s.Result()
-	return result, c.broken(method, err)
+	err = c.broken(method, err)
+	s.span.fail(err)
+	return result, err
 }
 
 // Exchange calls a method that streams in both directions. Items are sent from a goroutine of their own; an error among them
@@ -94,7 +93,7 @@ func Exchange[In, Out any](ctx context.Context, c *Client, id uint32, method str
 				cancel(ours)
 			}
 		}()
-		receive(ctx, c, method, s.Stream, read, func(v Out, err error) bool {
+		receive(ctx, c, method, s, read, func(v Out, err error) bool {
 			if ours, ok := errors.AsType[*itemError](context.Cause(ctx)); ok && err != nil {
 				err = fmt.Errorf("call %s of cell %s: %w", method, c.target, ours.err)
 			}
@@ -107,26 +106,34 @@ func Exchange[In, Out any](ctx context.Context, c *Client, id uint32, method str
 type opened struct {
 	*wire.Stream
 	lane lane
+	span *Span
 }
 
 // close gives the stream up unless it has ended.
 func (o opened) close() {
 	o.Close()
 	o.lane.release(nil)
+	o.span.end(nil)
 }
 
 func open(ctx context.Context, c *Client, id uint32, method string, request []byte, in bool) (opened, error) {
-	return try(ctx, c, method, func(l lane, attempt uint32) (opened, error) {
-		s, err := l.conn.Open(ctx, c.call(ctx, id, request, attempt), in, true)
+	traced, span := c.calling(ctx, method)
+	o, err := try(traced, c, method, func(l lane, attempt uint32) (opened, error) {
+		span.attempt(l.r.instance)
+		s, err := l.conn.Open(traced, c.call(traced, id, request, attempt), in, true)
 		if err != nil {
 			l.release(err)
 		}
-		return opened{s, l}, err
+		return opened{s, l, span}, err
 	})
+	if err != nil {
+		span.end(err)
+	}
+	return o, err
 }
 
 // receive yields the items of a stream until it ends or the caller has enough.
-func receive[T any](ctx context.Context, c *Client, method string, s *wire.Stream, read func(*wire.Fields, *T), yield func(T, error) bool) {
+func receive[T any](ctx context.Context, c *Client, method string, s opened, read func(*wire.Fields, *T), yield func(T, error) bool) {
 	reuse := ctx.Value(reuseKey{}) != nil
 	var item T
 	for {
@@ -136,7 +143,9 @@ func receive[T any](ctx context.Context, c *Client, method string, s *wire.Strea
 		}
 		var v T
 		if err != nil {
-			yield(v, c.broken(method, err))
+			err = c.broken(method, err)
+			s.span.fail(err)
+			yield(v, err)
 			return
 		}
 		open := wire.NewFields
@@ -148,7 +157,9 @@ func receive[T any](ctx context.Context, c *Client, method string, s *wire.Strea
 			wire.Recycle(data)
 		}
 		if bad != nil {
-			yield(v, BadResult(c.remote, method, bad))
+			err := BadResult(c.remote, method, bad)
+			s.span.fail(err)
+			yield(v, err)
 			return
 		}
 		if missed > 0 {

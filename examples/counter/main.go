@@ -53,7 +53,7 @@ func (c *counter) start() error {
 		return err
 	}
 	if len(listeners) == 0 {
-		return errors.New("no socket was handed over: run it with cell mitosis .")
+		return errors.New("no socket was handed over: run it with `cell mitosis .` in its directory")
 	}
 	if c.state, err = sdk.Hot[state]("state"); err != nil {
 		return err

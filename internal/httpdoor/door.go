@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"fmt"
 	"mime"
 	"net"
@@ -197,6 +196,7 @@ type target struct {
 	cell            *cell
 	service, method string // service is empty when the path names none
 	trace           [16]byte
+	span            wire.Span // of the caller
 }
 
 // find looks the method up in what the cell serves now.
@@ -230,7 +230,8 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, c *cell, service, m
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(ms)*time.Millisecond)
 		defer cancel()
 	}
-	t := target{cell: c, service: service, method: method, trace: traceOf(r.Header.Get("Traceparent"))}
+	t := target{cell: c, service: service, method: method}
+	t.trace, t.span = traceOf(r.Header.Get("Traceparent"))
 	// Both say that a GET wants a stream; a page that a browser is led to, or a picture, cannot say it.
 	events := accepts(r, eventStream)
 	upgrade := strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
@@ -271,20 +272,15 @@ func accepts(r *http.Request, media string) bool {
 	return false
 }
 
-// traceOf reads a traceparent of W3C's Trace Context; without a right one a trace begins.
-func traceOf(header string) (id [16]byte) {
-	parts := strings.Split(strings.TrimSpace(header), "-")
-	if len(parts) >= 4 && len(parts[0]) == 2 && parts[0] != "ff" && len(parts[1]) == 32 && len(parts[2]) == 16 && parts[1] == strings.ToLower(parts[1]) {
-		if raw, err := hex.DecodeString(parts[1]); err == nil {
-			copy(id[:], raw)
-		}
-	}
-	if id == [16]byte{} {
+// traceOf reads a traceparent of W3C's Trace Context; without a right one a trace begins, whose first span is the cell's.
+func traceOf(header string) (id [16]byte, span wire.Span) {
+	id, span, ok := wire.ParseTraceParent(header)
+	if !ok {
 		_, _ = rand.Read(id[:]) // never fails
 	}
-	return id
+	return id, span
 }
 
 func (t *target) call(m *genome.Method, request []byte) wire.Call {
-	return wire.Call{Method: m.ID, Request: request, Trace: t.trace, OneWay: m.OneWay}
+	return wire.Call{Method: m.ID, Request: request, Trace: t.trace, Span: t.span, OneWay: m.OneWay}
 }

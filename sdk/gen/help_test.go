@@ -15,7 +15,7 @@ func module(t testing.TB) (dir string) {
 	root := t.TempDir()
 	for from, to := range map[string]string{
 		"../../go.mod": "go.mod", "../../go.sum": "go.sum", "../cell.go": "sdk/cell.go", "testdata/sdk/sdk.go.txt": "sdk/main.go",
-		"../wire/codec.go": "sdk/wire/codec.go", "../wire/fields.go": "sdk/wire/fields.go", "../wire/array.go": "sdk/wire/array.go",
+		"../wire/codec.go": "sdk/wire/codec.go", "../wire/recycle.go": "sdk/wire/recycle.go", "../wire/fields.go": "sdk/wire/fields.go", "../wire/array.go": "sdk/wire/array.go",
 	} {
 		data, err := os.ReadFile(from)
 		if err != nil {

@@ -12,6 +12,7 @@ type Call struct {
 	Request  []byte // may be used again when the call was made
 	Schema   uint64 // prefix of the hash of the schema that the caller was built with; 0 when not told
 	Trace    [16]byte
+	Span     Span   // of the caller, within Trace
 	Attempt  uint32 // 0 for the first
 	Priority uint8  // 0 is normal; it is told to the server's handler and means nothing to this package
 
@@ -106,6 +107,9 @@ func (c *Conn) begin(ctx context.Context, p *pending, call *Call, flags uint32) 
 	c.last++
 	id = c.last
 	alone := len(c.calls) == 0
+	if call.Span.ID != [8]byte{} {
+		call.Span.add(c.w, id)
+	}
 	c.w.add(header{kind: typeCall, id: id}, &ext, call.Request, false)
 	if p != nil {
 		p.end = c.w.added

@@ -26,6 +26,7 @@
 //	11    END        client  nothing: the client's items of the call have ended
 //	12    CREDIT     both    4 bytes: how many bytes of items more the receiver may send for the call
 //	13    INTRODUCTION client who calls, signed by celld; at most 4 KiB
+//	14    SPAN       client  the caller's span; ahead of the CALL with its id, 9 to 64 bytes
 //
 //	flag  name         meaning
 //	1     ignorable    who does not know the type skips the frame; without the flag an unknown type ends the connection
@@ -39,6 +40,11 @@
 // celld connects, writes an introduction as the first frame, before any HELLO, and hands the connection over: it says what
 // the kernel says of the caller. A later one, which the caller asks celld for and sends itself, takes its place. It has the
 // flag 1; package broker has its form. A server that does not accept it sends a GOAWAY with the code 5.
+//
+// # SPAN
+//
+// Where in the trace of its CALL the caller is: 8 bytes parent id and 1 byte flags of a W3C traceparent; further bytes mean nothing yet.
+// It has the flag 1. One whose CALL does not come next means nothing.
 //
 // # CALL
 //

@@ -40,6 +40,7 @@ const (
 	typeEnd
 	typeCredit
 	typeIntroduction
+	typeSpan
 )
 
 const (
@@ -60,9 +61,10 @@ var frameNames = [...]string{
 	typeHello: "HELLO", typeHelloAck: "HELLO_ACK", typeCall: "CALL", typeResult: "RESULT", typeError: "ERROR",
 	typeCancel: "CANCEL", typePing: "PING", typePong: "PONG", typeGoAway: "GOAWAY",
 	typeData: "DATA", typeEnd: "END", typeCredit: "CREDIT", typeIntroduction: "INTRODUCTION",
+	typeSpan: "SPAN",
 }
 
-func (t frameType) known() bool { return t >= typeHello && t <= typeIntroduction }
+func (t frameType) known() bool { return t >= typeHello && t <= typeSpan }
 
 func (t frameType) String() string {
 	if t.known() {
@@ -88,6 +90,8 @@ func (t frameType) limits() (least, most int) {
 		return 8, maxGoAway
 	case typeIntroduction:
 		return 1, MaxIntroduction
+	case typeSpan:
+		return spanSize, maxSpan
 	}
 	return 0, MaxFrame
 }

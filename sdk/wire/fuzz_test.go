@@ -13,6 +13,7 @@ func FuzzFrame(f *testing.F) {
 	f.Add(callFrame(1, 2, []byte("x")))
 	f.Add(helloFrame())
 	f.Add(frame(77, flagIgnorable, 1, nil))
+	f.Add(append(spanFrame(1, 5), callFrame(1, 2, nil)...))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r := newReader(bufferConn{Reader: bytes.NewReader(data)})
 		for {
@@ -120,6 +121,7 @@ func FuzzServer(f *testing.F) {
 	f.Add(frames(openFrame(1, mWait, callItemsIn), bytes.Repeat(frame(typeData, 0, 1, nil), 100), openFrame(2, sFlood, both), data), true)
 	f.Add(frames(openFrame(1, mEcho, callOneWay), openFrame(2, mPanic, callOneWay), openFrame(3, 0, callOneWay|both)), true)
 	f.Add(frames(openFrame(1, sSum, callItemsOut), data), true)
+	f.Add(frames(spanFrame(1, 5), callFrame(1, mEcho, nil), spanFrame(9, 5), spanFrame(0, 0)), true)
 	f.Fuzz(func(t *testing.T, data []byte, greet bool) {
 		s := &Server{Handler: func(ctx context.Context, r Request) ([]byte, error) {
 			switch r.Method {

@@ -17,6 +17,7 @@ type Request struct {
 	Method  uint32
 	Payload []byte // belongs to the handler
 	Trace   [16]byte
+	Span    Span   // of the caller, within Trace
 	Schema  uint64 // prefix of the hash of the schema the caller was built with; 0 when not told
 	Attempt uint32
 

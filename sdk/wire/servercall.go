@@ -80,7 +80,7 @@ func (c *serverConn) call(h header) error {
 	c.work.Add(1)
 	c.mu.Unlock()
 	r := Request{
-		Method: e.method, Payload: b, Trace: e.trace, Schema: e.schema,
+		Method: e.method, Payload: b, Trace: e.trace, Span: c.ahead.of(h.id), Schema: e.schema,
 		Attempt: e.attempt, Priority: uint8(e.flags >> callPriority), OneWay: oneWay, Stream: stream,
 		Peer: c.peer,
 	}

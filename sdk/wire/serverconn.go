@@ -27,6 +27,7 @@ type serverConn struct {
 	// Of the goroutine whose turn it is to read.
 	turn  turn
 	seen  uint64        // id of the newest CALL, refused or not
+	ahead ahead         // the last SPAN
 	muted bool          // a refused one-way call was logged
 	peer  any           // who is at the other end, as far as that is known
 	held  bool          // answers wait for others to go out with
@@ -176,6 +177,8 @@ func (c *serverConn) read() error {
 			err = c.ping(h)
 		case typeIntroduction:
 			err = c.introduce(h)
+		case typeSpan:
+			err = c.span(h)
 		default:
 			err = fmt.Errorf("read frame: %v from a client", h.kind)
 		}

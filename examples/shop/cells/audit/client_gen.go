@@ -100,7 +100,9 @@ func cellResultEntries(data []byte, failed error) (r1 []Entry, err error) {
 	}
 	if !f.OK() {
 		err = cellsdk.BadResult(&Cell, "Entries", f.Err())
+		return
 	}
+	cellwire.Recycle(data)
 	return
 }
 

@@ -154,7 +154,9 @@ func cellResultSignIn(data []byte, failed error) (r1 string, err error) {
 	}
 	if !f.OK() {
 		err = cellsdk.BadResult(&Cell, "SignIn", f.Err())
+		return
 	}
+	cellwire.Recycle(data)
 	return
 }
 
@@ -175,7 +177,9 @@ func cellResultWho(data []byte, failed error) (r1 User, err error) {
 	}
 	if !f.OK() {
 		err = cellsdk.BadResult(&Cell, "Who", f.Err())
+		return
 	}
+	cellwire.Recycle(data)
 	return
 }
 

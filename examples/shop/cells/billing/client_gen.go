@@ -222,7 +222,9 @@ func cellResultCharge(data []byte, failed error) (r1 Receipt, err error) {
 	}
 	if !f.OK() {
 		err = cellsdk.BadResult(&Cell, "Charge", f.Err())
+		return
 	}
+	cellwire.Recycle(data)
 	return
 }
 

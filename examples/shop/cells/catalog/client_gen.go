@@ -178,7 +178,9 @@ func cellResultImport(data []byte, failed error) (r1 int, err error) {
 	}
 	if !f.OK() {
 		err = cellsdk.BadResult(&Cell, "Import", f.Err())
+		return
 	}
+	cellwire.Recycle(data)
 	return
 }
 
@@ -197,7 +199,9 @@ func cellResultTake(data []byte, failed error) (r1 int64, err error) {
 	}
 	if !f.OK() {
 		err = cellsdk.BadResult(&Cell, "Take", f.Err())
+		return
 	}
+	cellwire.Recycle(data)
 	return
 }
 

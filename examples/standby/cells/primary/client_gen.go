@@ -64,7 +64,9 @@ func cellResultAnswer(data []byte, failed error) (r1 string, err error) {
 	}
 	if !f.OK() {
 		err = cellsdk.BadResult(&Cell, "Answer", f.Err())
+		return
 	}
+	cellwire.Recycle(data)
 	return
 }
 

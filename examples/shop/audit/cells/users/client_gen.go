@@ -189,7 +189,9 @@ func cellResultCheck(data []byte, failed error) (r1 User, err error) {
 	}
 	if !f.OK() {
 		err = cellsdk.BadResult(&Cell, "Check", f.Err())
+		return
 	}
+	cellwire.Recycle(data)
 	return
 }
 
@@ -210,7 +212,9 @@ func cellResultRegister(data []byte, failed error) (r1 User, err error) {
 	}
 	if !f.OK() {
 		err = cellsdk.BadResult(&Cell, "Register", f.Err())
+		return
 	}
+	cellwire.Recycle(data)
 	return
 }
 
