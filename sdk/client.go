@@ -63,7 +63,7 @@ func Dial(ctx context.Context, r *Remote, options ...DialOption) (*Client, error
 
 func newClient(r *Remote) *Client {
 	c := &Client{remote: r, target: r.Need}
-	c.pool.budget.tokens = budgetBurst
+	c.pool.budget.tokens, c.pool.again = budgetBurst, countAgain
 	c.pool.connect, c.pool.greeted = c.connect, c.greeted
 	return c
 }

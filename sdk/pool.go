@@ -38,6 +38,7 @@ type pool struct {
 	known     []*replica // all, those of live too
 	instances int        // that the cell has, as was told last
 	looked    time.Duration
+	again     time.Duration // after looked, when others are looked for although all that celld told of are live
 	dialing   chan struct{} // not nil while a call connects; closed afterwards
 	extending chan struct{} // not nil while one more is connected to in the background; closed afterwards
 	extendAt  time.Duration // not before
@@ -155,8 +156,9 @@ func (p *pool) take(r *replica, now time.Duration) {
 	}
 }
 
-// lose forgets a replica's connection; p.mu is held.
+// lose forgets a replica's connection; p.mu is held. Whoever left may come back soon, and celld may not have counted it meanwhile.
 func (p *pool) lose(r *replica) {
+	p.again = retryAfter
 	r.conn, r.hangs = nil, false
 	p.live = slices.DeleteFunc(p.live, func(o *replica) bool { return o == r })
 }

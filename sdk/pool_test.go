@@ -220,9 +220,11 @@ func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 type caller func(context.Context, *Client, uint32, string, []byte) ([]byte, error)
 
-// load has callers call until stop is closed. It returns the errors by the number of the call, and how many calls were made.
-func load(t testing.TB, c *Client, call caller, callers int, stop <-chan struct{}) (func() map[uint64]error, *atomic.Uint64) {
-	var next atomic.Uint64
+// load has callers call until the returned stop, or the end of the test. stop returns the errors by the number of the call; next is
+// how many calls were made.
+func load(t testing.TB, c *Client, call caller, callers int) (stop func() map[uint64]error, next *atomic.Uint64) {
+	next = new(atomic.Uint64)
+	done := make(chan struct{})
 	var mu sync.Mutex
 	failed := map[uint64]error{}
 	var all sync.WaitGroup
@@ -230,7 +232,7 @@ func load(t testing.TB, c *Client, call caller, callers int, stop <-chan struct{
 		all.Go(func() {
 			for {
 				select {
-				case <-stop:
+				case <-done:
 					return
 				default:
 				}
@@ -243,15 +245,16 @@ func load(t testing.TB, c *Client, call caller, callers int, stop <-chan struct{
 			}
 		})
 	}
-	return func() map[uint64]error { all.Wait(); return failed }, &next
+	end := sync.OnceFunc(func() { close(done); all.Wait() })
+	t.Cleanup(end)
+	return func() map[uint64]error { end(); return failed }, next
 }
 
 // A slow replica loses its calls and gets them back, on the real clock.
 func TestSlowReplica(t *testing.T) {
 	h := newHerd(t, "a", "b", "c")
 	c := h.full()
-	stop := make(chan struct{})
-	wait, next := load(t, c, Call, 4, stop)
+	stop, next := load(t, c, Call, 4)
 	share := func() float64 {
 		before, calls := h.get("b").count(), next.Load()
 		h.eventually("calls", func() bool { return next.Load() > calls+2000 })
@@ -262,8 +265,7 @@ func TestSlowReplica(t *testing.T) {
 	h.eventually("a small share", func() bool { return share() < 0.02 })
 	h.get("b").slow.Store(0)
 	h.eventually("a fair share again", func() bool { return share() > 0.1 })
-	close(stop)
-	if failed := wait(); len(failed) > 0 {
+	if failed := stop(); len(failed) > 0 {
 		t.Errorf("%d calls failed: %v", len(failed), failed)
 	}
 }
@@ -275,8 +277,7 @@ func TestFailover(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHerd(t, "a", "b", "c")
 			c := h.full()
-			stop := make(chan struct{})
-			wait, next := load(t, c, call, 16, stop)
+			stop, next := load(t, c, call, 16)
 			var all []*member
 			for i := range 9 {
 				victim := []string{"a", "b", "c"}[i%3]
@@ -288,8 +289,7 @@ func TestFailover(t *testing.T) {
 				h.start(victim)
 				h.eventually(victim+" is called again", func() bool { return h.get(victim).count() > 0 })
 			}
-			close(stop)
-			failed := wait()
+			failed := stop()
 			for _, m := range h.replicas {
 				all = append(all, m)
 			}
@@ -326,6 +326,21 @@ func TestFailover(t *testing.T) {
 			t.Logf("%d calls, %d told that they may have run", next.Load(), told)
 		})
 	}
+}
+
+// A replica that celld did not count for a while is called soon after it came back, also when all that celld counted have connections.
+func TestReturn(t *testing.T) {
+	h := newHerd(t, "a", "b", "c")
+	c := h.full()
+	load(t, c, Repeat, 4)
+	h.kill("b")
+	h.eventually("celld counts two", func() bool {
+		c.pool.mu.Lock()
+		defer c.pool.mu.Unlock()
+		return c.pool.instances == 2 && len(c.pool.live) == 2
+	})
+	m := h.start("b")
+	h.eventually("b is called again", func() bool { return m.count() > 0 })
 }
 
 // When a replica dies the next call goes elsewhere at once.
@@ -441,8 +456,7 @@ func TestHang(t *testing.T) {
 	h := newHerd(t, "a", "b")
 	c := h.full()
 	m := h.get("a")
-	stop := make(chan struct{})
-	wait, next := load(t, c, Call, 16, stop)
+	stop, next := load(t, c, Call, 16)
 	h.eventually("calls at both", func() bool { return m.count() > 1000 && h.get("b").count() > 1000 })
 	m.freeze()
 	calls := next.Load()
@@ -456,8 +470,7 @@ func TestHang(t *testing.T) {
 	m.thaw()
 	before := m.count()
 	h.eventually("it is called again", func() bool { return m.count() > before })
-	close(stop)
-	failed := wait()
+	failed := stop()
 	if len(failed) == 0 {
 		t.Error("no call was there when it hung")
 	}

@@ -14,7 +14,7 @@ const (
 	tendCalls  = 2                // calls in that time that are worth another connection
 	tendFor    = 2 * time.Minute  // without a call after which nobody looks
 	idleAfter  = time.Minute      // a connection is closed that no call went to, as long as there is another one
-	countAgain = 30 * time.Second // for replicas that came, while calls are made
+	countAgain = 30 * time.Second // for replicas that came, while calls are made; sooner after one went
 	retryAfter = time.Second      // when no other replica was there to connect to
 
 	quietFor   = 250 * time.Millisecond // without an answer to calls, after which a replica is asked for a sign of life
@@ -83,7 +83,7 @@ func (p *pool) lacks(now time.Duration) bool {
 		return false
 	}
 	if len(p.live) >= p.instances {
-		return now-p.looked > countAgain
+		return now-p.looked > p.again
 	}
 	taken := len(p.live)
 	for _, r := range p.known {
@@ -112,6 +112,7 @@ func (p *pool) extend(done chan struct{}) {
 		}
 	}
 	p.mu.Lock()
+	p.again = min(2*p.again, countAgain)
 	if p.extending = nil; err != nil {
 		p.extendAt = stamp() + retryAfter
 	}

@@ -202,6 +202,9 @@ func tidy(ctx context.Context, dir string, sdk *sdkModule) error {
 	if err != nil {
 		return &codeError{exitError, fmt.Sprintf("go %s: %s", strings.Join(args, " "), bytes.TrimSpace(out)), []string{"the first Go cell needs a module proxy that go can reach, once"}}
 	}
+	if err := knowGraph(ctx, dir, proxy); err != nil {
+		return fmt.Errorf("look at the modules of %s: %w", relative(dir), err)
+	}
 	return nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	cell "github.com/cell-network/cell"
+	"golang.org/x/mod/module"
 )
 
 // sdkModule is the SDK as a module of its own version: the hash of its content, so that another SDK is another version.
@@ -72,13 +73,20 @@ func loadSDK() (*sdkModule, error) {
 	return m, nil
 }
 
-// proxy writes the SDK as a module proxy of files (go help goproxy) below the user's cache and returns its URL.
-func (m *sdkModule) proxy() (string, error) {
+func proxyDir() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("find the cache directory: %w", err)
 	}
-	root := filepath.Join(cache, "cell", "sdk")
+	return filepath.Join(cache, "cell", "sdk"), nil
+}
+
+// proxy writes the SDK as a module proxy of files (go help goproxy) below the user's cache and returns its URL.
+func (m *sdkModule) proxy() (string, error) {
+	root, err := proxyDir()
+	if err != nil {
+		return "", err
+	}
 	dir := filepath.Join(root, filepath.FromSlash(cell.Module), "@v")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("write the SDK: %w", err)
@@ -152,8 +160,44 @@ func goEnviron(ctx context.Context, proxy string) []string {
 	return append(os.Environ(), "GOPROXY="+proxies, "GONOSUMDB="+private)
 }
 
+// knowGraph puts what go doc, gopls and go list ask of every module of the graph into the module cache: go build does not need it,
+// and no proxy but Cell's own has the SDK's. A module that no proxy can be asked about is of the version that the graph names, at an
+// unknown time.
+func knowGraph(ctx context.Context, dir, proxy string) error {
+	list := func(environ []string) ([]byte, error) {
+		c := exec.CommandContext(ctx, "go", "list", "-m", "-e", "-f", "{{if .Error}}{{.Path}}@{{.Version}}{{end}}", "all")
+		c.Dir, c.Env = dir, environ
+		return c.Output()
+	}
+	unknown, err := list(goEnviron(ctx, proxy))
+	if err != nil || len(bytes.TrimSpace(unknown)) == 0 {
+		return err
+	}
+	root, err := proxyDir()
+	if err != nil {
+		return err
+	}
+	for _, at := range strings.Fields(string(unknown)) {
+		name, version, _ := strings.Cut(at, "@")
+		escaped, err := module.EscapePath(name)
+		if err != nil || version == "" {
+			continue // of a replaced module, or of none: go says what is wrong with it
+		}
+		info := filepath.Join(root, filepath.FromSlash(escaped), "@v", version+".info")
+		if err := os.MkdirAll(filepath.Dir(info), 0o755); err != nil {
+			return err
+		}
+		if err := replaceFile(info, fmt.Appendf(nil, `{"Version":%q}`, version)); err != nil {
+			return err
+		}
+	}
+	_, err = list(append(os.Environ(), "GOPROXY="+proxy, "GONOSUMDB="+cell.Module))
+	return err
+}
+
 // fitModule makes the module around dir ask for the SDK that generated code is made for: a require line that is missing or
-// names another version is written, with the checksums. A module that replaces the SDK, or is the SDK's own, is left alone.
+// names another version is written, with the checksums. A module that replaces the SDK keeps its version of it, and what else go
+// demands to be written is added. The SDK's own module is left alone.
 func fitModule(ctx context.Context, dir string) error {
 	root := moduleRoot(dir)
 	if root == "" {
@@ -166,23 +210,40 @@ func fitModule(ctx context.Context, dir string) error {
 	if name := moduleLine.FindSubmatch(mod); name != nil && string(name[1]) == cell.Module {
 		return nil
 	}
-	if replacesSDK.Match(mod) {
-		return nil
-	}
 	sdk, err := loadSDK()
-	if err != nil || bytes.Contains(mod, []byte(cell.Module+" "+sdk.version)) {
+	if err != nil {
 		return err
 	}
-	edit := exec.CommandContext(ctx, "go", "mod", "edit", "-require="+cell.Module+"@"+sdk.version)
-	edit.Dir = root
-	if out, err := edit.CombinedOutput(); err != nil {
-		return fmt.Errorf("require the SDK in %s: %s", relative(filepath.Join(root, "go.mod")), bytes.TrimSpace(out))
+	switch {
+	case replacesSDK.Match(mod):
+		if complete(ctx, dir) {
+			return nil
+		}
+	case bytes.Contains(mod, []byte(cell.Module+" "+sdk.version)):
+		return nil
+	default:
+		edit := exec.CommandContext(ctx, "go", "mod", "edit", "-require="+cell.Module+"@"+sdk.version)
+		edit.Dir = root
+		if out, err := edit.CombinedOutput(); err != nil {
+			return fmt.Errorf("require the SDK in %s: %s", relative(filepath.Join(root, "go.mod")), bytes.TrimSpace(out))
+		}
 	}
 	if err := tidy(ctx, root, sdk); err != nil {
 		return errors.Join(err, os.WriteFile(filepath.Join(root, "go.mod"), mod, 0o644))
 	}
 	return nil
 }
+
+// complete tells whether the go.mod and go.sum around dir have all that a build of dir wants of them.
+func complete(ctx context.Context, dir string) bool {
+	c := exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-deps", "-f", "", ".")
+	c.Dir = dir
+	out, err := c.CombinedOutput()
+	return err == nil || !updateNeeded.Match(out) // what else is wrong the build says
+}
+
+// updateNeeded is what go says where a file of the module lacks a line, whatever the command.
+var updateNeeded = regexp.MustCompile(`updates to go\.(mod|work) needed|missing go\.sum entry|go mod tidy|no required module provides`)
 
 var replacesSDK = regexp.MustCompile(`(?m)^(replace\s+|\s+)` + regexp.QuoteMeta(cell.Module) + `(\s+v\S+)?\s+=>`)
 

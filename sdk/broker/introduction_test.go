@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -68,16 +69,16 @@ func FuzzIntroduction(f *testing.F) {
 func TestKeep(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	t.Setenv("CELL_BROKER", path)
-	asked := 0
+	var asked atomic.Int32
 	celld(t, path, func(c *net.UnixConn, r Request) {
-		asked++
+		n := asked.Add(1)
 		a := Answer{Sequence: r.Sequence, Introduction: []byte("fresh"), Expires: time.Now().Add(time.Second / 2).Unix()}
 		switch {
 		case r.Op != OpRenew || r.Target != "users" || r.Hash != "hash" || r.Instance != "users:2" || string(r.Nonce) != "once":
 			a = Answer{Sequence: r.Sequence, Code: Invalid, Message: "that is not what was granted"}
-		case asked == 1: // it goes away before it answers
+		case n == 1: // it goes away before it answers
 			return
-		case asked == 4:
+		case n == 4:
 			a = Answer{Sequence: r.Sequence, Code: Denied}
 		}
 		_, _ = c.Write(a.Append(nil))
@@ -92,8 +93,8 @@ func TestKeep(t *testing.T) {
 		sent++
 		return nil
 	})
-	if sent != 2 || asked != 4 {
-		t.Errorf("celld was asked %d times and %d introductions were sent", asked, sent)
+	if n := asked.Load(); sent != 2 || n != 4 {
+		t.Errorf("celld was asked %d times and %d introductions were sent", n, sent)
 	}
 	// Nobody was introduced: nothing is to be renewed.
 	Grant{}.Keep(done, nil)
