@@ -100,6 +100,9 @@ func noSystemd() error {
 }
 
 func noUserManager() error {
+	if !exists("/run/systemd/system") { // as in a container: there is nothing to log in to
+		return &Error{"systemd does not run this machine, so an ordinary user has no manager", "run it as root: `cell` then brings up a manager of its own"}
+	}
 	return &Error{
 		"this user has no systemd manager",
 		"log in, or run `loginctl enable-linger` as root for this user, and set XDG_RUNTIME_DIR",

@@ -96,12 +96,14 @@ func arrange(state, celld string) error {
 		flags        uintptr
 	}{
 		{"proc", "/proc", "", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
-		{"cgroup2", cgroupRoot, "", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
 		{"tmpfs", "/run", "mode=0755", unix.MS_NOSUID | unix.MS_NODEV},
 	} {
 		if err := unix.Mount(m.fs, m.at, m.fs, m.flags, m.data); err != nil {
 			return fmt.Errorf("mount %s on %s: %w", m.fs, m.at, err)
 		}
+	}
+	if err := mountCgroups(); err != nil {
+		return err
 	}
 	unix.Umask(0o022)
 	if strings.HasPrefix(resolvPath, "/run/") {
@@ -158,6 +160,25 @@ func arrange(state, celld string) error {
 		return fmt.Errorf("enter init.scope: %w", err)
 	}
 	return nil
+}
+
+// mountCgroups shows the process's own control group as the root of all. The kernel refuses to mount a file system where it is
+// mounted already (do_add_mount), as cgroup2 is in most containers, but not to bind it there.
+func mountCgroups() error {
+	const at = "/run/cgroup2"
+	if err := os.Mkdir(at, 0o755); err != nil {
+		return fmt.Errorf("mount cgroup2: %w", err)
+	}
+	if err := unix.Mount("cgroup2", at, "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount cgroup2 on %s: %w", at, err)
+	}
+	if err := unix.Mount(at, cgroupRoot, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind cgroup2 to %s: %w", cgroupRoot, err)
+	}
+	if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount %s: %w", at, err)
+	}
+	return os.Remove(at)
 }
 
 // machineID gives the journal an identity where the machine has none yet.
