@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cell-network/cell/celld/systemd"
 	"github.com/cell-network/cell/celld/unit"
 	"github.com/cell-network/cell/sdk/api"
@@ -123,7 +125,25 @@ func (s *Server) limitRules(p unit.Pair, st *systemd.State) []api.Rule {
 		storage.Requested, storage.By = size(r.StorageMax), "project quota"
 		storage.Enforced = storageEnforced(p.Manifest.Dir, r.StorageMax)
 	}
-	return append(rules, storage)
+	return append(rules, filesRule(p, st), storage)
+}
+
+// filesRule compares the limit of a process with what its unit asks for: a manager cannot give more than it has itself.
+func filesRule(p unit.Pair, st *systemd.State) api.Rule {
+	want := unit.Files(p.Manifest)
+	rule := api.Rule{Group: "limits", What: "open files", Requested: strconv.FormatUint(want, 10), By: "LimitNOFILE", Enforced: "yes"}
+	if st.PID == 0 {
+		rule.Enforced = "asleep: nothing to probe"
+		return rule
+	}
+	var has unix.Rlimit
+	switch err := unix.Prlimit(int(st.PID), unix.RLIMIT_NOFILE, nil, &has); {
+	case err != nil:
+		rule.Enforced = "not known: " + cause(err)
+	case has.Cur < want:
+		rule.Enforced = fmt.Sprintf("%d: the manager itself may have no more", has.Cur)
+	}
+	return rule
 }
 
 func lastLine(s string) string {

@@ -272,12 +272,12 @@ func (c *Conn) Run(ctx context.Context, name string, argv []string, capabilities
 		return unit.Property{Name: name, Value: dbus.MakeVariant(value)}
 	}
 	type command struct {
-		Path   string
-		Args   []string
-		Ignore bool
+		Path  string
+		Args  []string
+		Flags []string
 	}
 	return c.transient(ctx, name, []unit.Property{
-		prop("Type", "oneshot"), prop("ExecStart", []command{{argv[0], argv, false}}), prop("CollectMode", "inactive-or-failed"),
+		prop("Type", "oneshot"), prop("ExecStartEx", []command{{argv[0], argv, []string{"no-env-expand"}}}), prop("CollectMode", "inactive-or-failed"),
 		prop("CapabilityBoundingSet", set), prop("NoNewPrivileges", true), prop("PrivateNetwork", true), prop("TimeoutStartUSec", uint64(60_000_000)),
 	}, []aux{})
 }

@@ -2,7 +2,6 @@ package unit
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -12,10 +11,16 @@ import (
 	"github.com/cell-network/cell/sdk/manifest"
 )
 
+// execCommand is a command of ExecStartEx and its kin.
 type execCommand struct {
-	Path   string
-	Args   []string
-	Ignore bool
+	Path  string
+	Args  []string
+	Flags []string
+}
+
+// command is a command line that systemd uses as it is: without the flag it would take "$" for a variable.
+func command(path string, args ...string) []execCommand {
+	return []execCommand{{path, append([]string{path}, args...), []string{"no-env-expand"}}}
 }
 
 type listener struct{ Type, Address string }
@@ -67,10 +72,9 @@ func door(m *manifest.Manifest, name, slice string, at Place) *Door {
 		prop("Slice", slice),
 		prop("DefaultDependencies", false),
 	}
-	args := []string{at.Proxy, "--exit-idle-time=60s", SocketPath(at.SocketDir, name)}
 	d.Service = append(common(m, "door of "+name, slice),
 		prop("Type", "exec"),
-		prop("ExecStart", []execCommand{{at.Proxy, args, false}}),
+		prop("ExecStartEx", command(at.Proxy, "--exit-idle-time=60s", SocketPath(at.SocketDir, name))),
 		prop("SyslogIdentifier", name),
 		prop("NoNewPrivileges", true),
 		prop("ProtectSystem", "strict"),
@@ -136,14 +140,12 @@ func socket(m *manifest.Manifest, name, slice string, at Place) []Property {
 }
 
 func environment(m *manifest.Manifest, name string) []string {
-	env := []string{"CELL_NAME=" + name, "CELL_DIR=" + m.Dir, "CELL_STOP_WITHIN=" + m.Life.StopWithin.String()}
+	env := []string{"CELL_STOP_WITHIN=" + m.Life.StopWithin.String()}
 	if m.Life.IdleTimeout > 0 && !m.Life.Warm {
 		env = append(env, "CELL_IDLE_TIMEOUT="+m.Life.IdleTimeout.String())
 	}
-	if m.Port > 0 {
-		env = append(env, "PORT="+strconv.Itoa(m.Port))
-	}
-	for k, v := range m.Env {
+	all, _ := m.Environ(name) // reading the manifest has tried it
+	for k, v := range all {
 		env = append(env, k+"="+v)
 	}
 	slices.Sort(env)
@@ -153,21 +155,11 @@ func environment(m *manifest.Manifest, name string) []string {
 // Program is the absolute path of the program that ExecStart names. A program in bin/ is named through run/exec, the
 // link that an upgrade switches; any other is used in place. Programs of Cell itself, such as cell-http, are beside celld.
 func Program(m *manifest.Manifest, at Place) string {
-	p := filepath.Clean(m.Exec[0])
-	switch {
-	case filepath.IsAbs(p):
-		return p
-	case m.InBin():
-		return filepath.Join(m.Dir, "run/exec", strings.TrimPrefix(p, "bin/"))
-	case strings.Contains(m.Exec[0], "/"):
-		return filepath.Join(m.Dir, p)
+	if m.InBin() {
+		return filepath.Join(m.Dir, "run/exec", strings.TrimPrefix(filepath.Clean(m.Exec[0]), "bin/"))
 	}
-	for _, dir := range []string{filepath.Dir(at.Helper), "/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"} {
-		if st, err := os.Stat(filepath.Join(dir, p)); err == nil && !st.IsDir() {
-			return filepath.Join(dir, p)
-		}
-	}
-	return "/usr/bin/" + p
+	path, _ := m.Program(filepath.Dir(at.Helper))
+	return path
 }
 
 func common(m *manifest.Manifest, description, slice string) []Property {
@@ -191,11 +183,11 @@ func service(m *manifest.Manifest, name, slice string, at Place) []Property {
 		typ = "notify"
 	}
 	program := Program(m, at)
-	command, access := execCommand{program, append([]string{program}, m.Exec[1:]...), false}, "main"
+	arguments, _ := m.Arguments(name) // reading the manifest has tried it
+	run, access := command(program, arguments...), "main"
 	inside := m.Port > 0 && at.User // the proxy is inside of the unit: see celld serve-port
 	if inside {
-		args := []string{at.Helper, "serve-port", strconv.Itoa(m.Port), m.Life.Ready}
-		command = execCommand{at.Helper, append(args, command.Args...), false}
+		run = command(at.Helper, append([]string{"serve-port", strconv.Itoa(m.Port), m.Life.Ready, program}, arguments...)...)
 		typ = "notify"
 		if m.Life.Ready == "notify" {
 			access = "all" // it is the program's to say
@@ -203,11 +195,12 @@ func service(m *manifest.Manifest, name, slice string, at Place) []Property {
 	}
 	props := append(common(m, name, slice),
 		prop("Type", typ),
-		prop("ExecStart", []execCommand{command}),
+		prop("ExecStartEx", run),
 		prop("WorkingDirectory", m.Dir),
 		prop("SyslogIdentifier", name),
 		prop("UMask", uint32(0o022)),
 	)
+	props = append(props, files(m)...)
 	if typ == "notify" {
 		props = append(props, prop("NotifyAccess", access), prop("FileDescriptorStoreMax", uint32(64)))
 	}
@@ -215,8 +208,7 @@ func service(m *manifest.Manifest, name, slice string, at Place) []Property {
 		props = append(props, prop("WatchdogUSec", uint64(30_000_000)))
 	}
 	if m.Life.Ready == "port" && !inside {
-		args := []string{at.Helper, "wait-port", strconv.Itoa(m.Port)}
-		props = append(props, prop("ExecStartPost", []execCommand{{at.Helper, args, false}}))
+		props = append(props, prop("ExecStartPostEx", command(at.Helper, "wait-port", strconv.Itoa(m.Port))))
 	}
 	if m.Port > 0 && !inside {
 		props = append(props, prop("StopWhenUnneeded", true))
@@ -224,17 +216,40 @@ func service(m *manifest.Manifest, name, slice string, at Place) []Property {
 	return append(props, membrane(m, at)...)
 }
 
+// Descriptors of a program that says nothing: what it has, and what it may ask for. systemd's own 1024 is for programs that call
+// select(2), which no server of today does. A manager that has less gives what it has.
+const (
+	softFiles = 65536
+	hardFiles = 524288
+)
+
+// Files is how many descriptors the program of a cell has.
+func Files(m *manifest.Manifest) uint64 {
+	if m.Resources.Files > 0 {
+		return uint64(m.Resources.Files)
+	}
+	return softFiles
+}
+
+func files(m *manifest.Manifest) []Property {
+	soft, hard := Files(m), uint64(hardFiles)
+	if m.Resources.Files > 0 {
+		hard = soft
+	}
+	return []Property{prop("LimitNOFILE", hard), prop("LimitNOFILESoft", soft)}
+}
+
 // proxy stands in front of a program that insists on a port: the socket's connections go to the port in the program's
 // own network, and when none is left for the idle time both end.
 func proxy(m *manifest.Manifest, name, slice string, at Place) []Property {
-	args := []string{at.Proxy}
+	var args []string
 	if m.Life.IdleTimeout > 0 && !m.Life.Warm {
 		args = append(args, fmt.Sprintf("--exit-idle-time=%ds", max(1, int(m.Life.IdleTimeout.Seconds()))))
 	}
 	args = append(args, "127.0.0.1:"+strconv.Itoa(m.Port))
 	props := append(common(m, fmt.Sprintf("%s (proxy to port %d of %s)", name, m.Port, ProgramUnit(name)), slice),
 		prop("Type", "exec"),
-		prop("ExecStart", []execCommand{{at.Proxy, args, false}}),
+		prop("ExecStartEx", command(at.Proxy, args...)),
 		prop("SyslogIdentifier", name),
 		prop("WorkingDirectory", m.Dir),
 	)

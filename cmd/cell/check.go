@@ -65,6 +65,13 @@ func loadTree(w io.Writer, dir string) (*manifest.Tree, error) {
 	}
 	tree, errs := manifest.LoadTree(dir)
 	if len(errs) == 0 {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find the own path: %w", err)
+		}
+		errs = tree.Programs(filepath.Dir(self))
+	}
+	if len(errs) == 0 {
 		return tree, nil
 	}
 	for _, e := range errs {

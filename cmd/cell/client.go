@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 	"github.com/spf13/cobra"
@@ -45,7 +46,7 @@ func manager(ctx context.Context) (api.Manager, error) {
 
 // watched runs call and prints each step as celld tells of it. It turns steps that failed into one error.
 func watched(c *cobra.Command, m api.Manager, call func() ([]api.Step, error)) ([]api.Step, error) {
-	w := newProgress(c.ErrOrStderr())
+	w, begun := newProgress(c.ErrOrStderr()), time.Now()
 	defer w.close()
 	w.start("waiting for celld")
 	signals := make(chan *dbus.Signal, 1024)
@@ -77,11 +78,28 @@ func watched(c *cobra.Command, m api.Manager, call func() ([]api.Step, error)) (
 		if !seen[st.Verb+st.Cell] {
 			printStep(w, st)
 		}
-		if st.Error != "" {
-			failed.text += st.Cell + ": " + st.Error + "\n"
-			if len(failed.hints) < 3 && !strings.HasPrefix(st.Error, "not ") {
-				failed.hints = append(failed.hints, "cell logs "+st.Cell+"   shows what it wrote")
-			}
+		if st.Error == "" {
+			continue
+		}
+		failed.text += st.Cell + ": " + st.Error + "\n"
+		if len(failed.hints) >= mostHints || strings.HasPrefix(st.Error, "not ") {
+			continue
+		}
+		h, err := findHost(c.Context())
+		if err != nil {
+			continue
+		}
+		words := lastWords(c.Context(), h, st.Cell, begun, 10)
+		for _, text := range words {
+			fmt.Fprintf(w, "  %s | %s\n", st.Cell, text)
+		}
+		if strings.Contains(st.Error, "it ended by itself") {
+			failed.hints = append(failed.hints, "a program that puts itself into the background has ended: let it stay in the foreground (often -f, or daemon off)")
+		}
+		if len(words) > 0 {
+			failed.hints = append(failed.hints, "cell logs "+st.Cell+"   shows all that it wrote; --systemd adds what systemd did")
+		} else {
+			failed.hints = append(failed.hints, "cell logs --systemd "+st.Cell+"   shows what systemd did with it; it wrote nothing itself")
 		}
 	}
 	if failed.text != "" {
@@ -89,6 +107,9 @@ func watched(c *cobra.Command, m api.Manager, call func() ([]api.Step, error)) (
 	}
 	return steps, nil
 }
+
+// mostHints bounds what is said about cells that failed: the first ones are the cause more often than the last.
+const mostHints = 3
 
 func printStep(w io.Writer, s api.Step) {
 	switch {

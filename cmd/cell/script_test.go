@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cell-network/cell/internal/host/hosttest"
 )
 
 // programs holds what TestMain built: cell, celld and misfit, a server that misbehaves on request.
@@ -29,19 +31,13 @@ func TestMain(m *testing.M) {
 			main()
 			return 0
 		}
-		dir, err := os.MkdirTemp("", "cell-programs-")
+		dir, err := hosttest.Build(".", "../celld", "../cell-http", "./testdata/misfit", "../../examples/calculator")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		defer os.RemoveAll(dir)
 		programs = dir
-		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", ".", "../celld", "../cell-http", "./testdata/misfit", "../../examples/calculator")
-		build.Stdout, build.Stderr = os.Stderr, os.Stderr
-		if err := build.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, "build the programs under test:", err)
-			return 1
-		}
 		return m.Run()
 	}())
 }
@@ -76,6 +72,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, ".state"))
 			e.Setenv("CELL_MANAGER", "embedded")
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // otherwise a second at every exit
 			examples, err := filepath.Abs("../../examples")
 			if err != nil {
 				return err
@@ -159,10 +156,24 @@ func examples(ts *testscript.TestScript, _ bool, names []string) {
 
 // down ends the manager of a state directory.
 func down(t testing.TB, state string) {
+	raced(t, state)
 	c := exec.Command(filepath.Join(programs, "cell"), "host", "down")
 	c.Env = append(os.Environ(), "XDG_STATE_HOME="+state, "CELL_MANAGER=embedded")
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Errorf("cell host down: %v\n%s", err, out)
+	}
+}
+
+// raced fails a test whose daemons or cells the race detector reported of, where they are built with it.
+func raced(t testing.TB, state string) {
+	if !hosttest.Race {
+		return
+	}
+	c := exec.Command(filepath.Join(programs, "cell"), "journalctl", "-o", "cat", "--no-pager")
+	c.Env = append(os.Environ(), "XDG_STATE_HOME="+state, "CELL_MANAGER=embedded")
+	out, _ := c.CombinedOutput() // the manager may be down
+	if _, report, ok := strings.Cut(string(out), "WARNING: DATA RACE"); ok {
+		t.Errorf("data race:\n%s", report[:min(len(report), 4000)])
 	}
 }
 

@@ -34,16 +34,17 @@ func Keys() []Key { return slices.Clone(keys) }
 var keys = []Key{
 	{Section: "cell", Name: "name", Type: "name", Default: "the directory's name", Example: `"calculator"`, Doc: "What the cell is called: a to z, digits and dashes, at most 63. In a tree it is called by its path, as in `shop.gateway`.", set: setName},
 	{Section: "cell", Name: "version", Type: "version", Default: `"0.0.0"`, Example: `"1.0.0"`, Doc: "Semantic version of what it serves.", set: setVersion},
-	{Section: "cell", Name: "exec", Type: "list of strings", Default: `["bin/NAME"]`, Example: `["bin/calculator", "--fast"]`, Doc: "Program and arguments. A program in `bin/` is kept per version, so that an upgrade can be rolled back; any other is used in place. `${PORT}` and other variables of the environment are replaced.", set: setExec},
+	{Section: "cell", Name: "exec", Type: "list of strings", Default: `["bin/NAME"]`, Example: `["bin/calculator", "--fast"]`, Doc: "Program and arguments. A program in `bin/` is kept per version, so that an upgrade can be rolled back; any other is used in place. In arguments `${NAME}` is a variable of `env`, or `${CELL_NAME}`, `${CELL_DIR}` or `${PORT}`, and `$$` a dollar; nothing else is replaced, and no shell is involved.", set: setExec},
 	{Section: "cell", Name: "build", Type: "string", Default: "`go build -o bin/NAME .` where Go source is found, else nothing", Example: `"make bin/calculator"`, Doc: "Shell command that makes the program, run in the cell's directory when its source changed.", set: setString(func(m *Manifest) *string { return &m.Build })},
 	{Section: "cell", Name: "speaks", Type: "string", Default: `"cell"`, Example: `"http"`, Doc: "`cell`: a program made with the SDK. `http` or `tcp`: any server; it gets the socket as systemd hands it over (LISTEN_FDS) unless `port` is set.", set: setOneOf(func(m *Manifest) *string { return &m.Speaks }, "cell", "http", "tcp", "job")},
 	{Section: "cell", Name: "port", Type: "number", Default: "–", Example: "3000", Doc: "For http and tcp programs that cannot take a socket: the port they listen on. systemd-socket-proxyd stands in front, in a network of their own.", set: setPort},
-	{Section: "cell", Name: "env", Type: "table of strings", Default: "{}", Example: `{ LANG = "C" }`, Doc: "Environment of the program. Secrets do not belong here.", set: setEnv},
+	{Section: "cell", Name: "env", Type: "table of strings", Default: "{}", Example: `{ LANG = "C" }`, Doc: "Environment of the program. `${CELL_NAME}`, `${CELL_DIR}` and `${PORT}` are replaced, and `$$` is a dollar, as in `exec`. Keep secrets out of it.", set: setEnv},
 
 	{Section: "resources", Name: "cpu", Type: "{ min, max } in cores", Default: "–", Example: "{ min = 0.1, max = 2 }", Doc: "Processor time: `max` is a ceiling, `min` what the cell needs. A number alone is the maximum.", set: setCPU},
 	{Section: "resources", Name: "memory", Type: "{ min, max } in sizes", Default: "–", Example: `{ min = "32MB", max = "512MB" }`, Doc: "Memory: over `max` the cell ends and starts again, and nothing else does. A size alone is the maximum. Units are powers of 1024.", set: setMemory},
 	{Section: "resources", Name: "storage", Type: "{ max } in sizes", Default: "–", Example: `{ max = "1GB" }`, Doc: "What the cell's directory may hold, where the file system has project quotas; `cell explain` says whether it is enforced.", set: setStorage},
 	{Section: "resources", Name: "tasks", Type: "number", Default: "–", Example: "256", Doc: "Processes and threads.", set: setTasks},
+	{Section: "resources", Name: "files", Type: "number", Default: "65536, of 524288 that the program may ask for", Example: "200000", Doc: "Open files and connections of the program (descriptors). With the key it may ask for no more.", set: setFiles},
 	{Section: "resources", Name: "io", Type: "{ read, write, weight }", Default: "–", Example: `{ read = "50MB", write = "20MB", weight = 100 }`, Doc: "Bytes per second on the device that holds the cell's directory, and its share against others (1 to 10000).", set: setIO},
 	{Section: "resources", Name: "gpu", Type: "{ count, memory }", Default: "–", Example: `{ count = 1, memory = "8GB" }`, Doc: "Graphics processors.", Later: true},
 
@@ -302,6 +303,12 @@ func setStorage(d *decoder, k Key, v value) {
 func setTasks(d *decoder, k Key, v value) {
 	if n, ok := d.whole(k, v, 1, 1<<22); ok {
 		d.m.Resources.Tasks = int(n)
+	}
+}
+
+func setFiles(d *decoder, k Key, v value) {
+	if n, ok := d.whole(k, v, 64, 1<<30); ok {
+		d.m.Resources.Files = int(n)
 	}
 }
 

@@ -39,6 +39,7 @@ type Resources struct {
 	MemoryMin, MemoryMax int64
 	StorageMax           int64
 	Tasks                int
+	Files                int   // descriptors of the program
 	IORead, IOWrite      int64 // bytes per second
 	IOWeight             int   // 1 to 10000
 }

@@ -247,6 +247,12 @@ func (d *decoder) defaults() {
 	if _, given := m.pos["cell.build"]; !given && m.InBin() && hasGo(m.Dir) {
 		m.Build = "go build -o " + filepath.Clean(m.Exec[0]) + " ."
 	}
+	// What an instance is called plays no part in what may be named.
+	if _, err := m.Environ(m.Name); err != nil {
+		d.add(m.at("cell.env"), "%v", err).hint("known are ${CELL_NAME}, ${CELL_DIR} and, with a port, ${PORT}; $$ is a dollar")
+	} else if _, err := m.Arguments(m.Name); err != nil {
+		d.add(m.at("cell.exec"), "%v", err).hint("known are what env sets, ${CELL_NAME}, ${CELL_DIR} and, with a port, ${PORT}; $$ is a dollar")
+	}
 	if m.Life.Ready == "" {
 		switch {
 		case m.Speaks == "cell":

@@ -114,6 +114,9 @@ func (m *Manifest) resources(line func(in, key, value string)) {
 	if r.Tasks > 0 {
 		line("resources", "tasks", strconv.Itoa(r.Tasks))
 	}
+	if r.Files > 0 {
+		line("resources", "files", strconv.Itoa(r.Files))
+	}
 	table("io", "read", size(r.IORead), "write", size(r.IOWrite), "weight", strconv.Itoa(r.IOWeight))
 }
 

@@ -71,7 +71,7 @@ func LoadTree(dir string) (*Tree, Errors) {
 		return nil, errs
 	}
 	l := &loader{tree: &Tree{byName: map[string]*Node{}}, errs: errs, byDir: map[string]*Node{}}
-	if _, given := m.pos["cell.name"]; !given && !ValidName(m.Name) {
+	if _, given := m.pos["cell.name"]; !given && m.Name != "" && !ValidName(m.Name) { // without a name the file did not parse
 		l.errs.add(filepath.Join(dir, File), m.at("cell"), "the directory's name %q cannot name a cell", short(m.Name)).
 			hint(`write [cell] name = "…" with a to z, digits and dashes`)
 	}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cell-network/cell/internal/host/hosttest"
 )
 
 // built holds cell, celld, cell-http and calculator, a cell.
@@ -24,20 +26,14 @@ var built string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "cell-nspawn-")
+		dir, err := hosttest.Build("../../cmd/cell", "../../cmd/celld", "../../cmd/cell-http", "../../examples/calculator",
+			"../../examples/standby", "../../examples/standby/primary", "../../examples/standby/spare")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		defer os.RemoveAll(dir)
 		built = dir
-		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "../../cmd/cell", "../../cmd/celld", "../../cmd/cell-http", "../../examples/calculator",
-			"../../examples/standby", "../../examples/standby/primary", "../../examples/standby/spare")
-		build.Stdout, build.Stderr = os.Stderr, os.Stderr
-		if err := build.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, "build the programs under test:", err)
-			return 1
-		}
 		return m.Run()
 	}())
 }
@@ -298,6 +294,7 @@ func (m *machine) end() {
 	case <-m.exited:
 	default:
 		if m.leader != 0 {
+			m.raced()
 			_ = syscall.Kill(m.leader, syscall.SIGKILL)
 		}
 		select {
@@ -323,6 +320,17 @@ func (m *machine) end() {
 		}
 	}
 	m.t.Errorf("control group %s stays", m.cgroup)
+}
+
+// raced fails the test when the race detector reported of a daemon or a cell, where they are built with it.
+func (m *machine) raced() {
+	if !hosttest.Race {
+		return
+	}
+	out, _ := m.command(0, "journalctl", "-o", "cat", "--no-pager").Output()
+	if _, report, ok := strings.Cut(string(out), "WARNING: DATA RACE"); ok {
+		m.t.Errorf("data race:\n%s", report[:min(len(report), 4000)])
+	}
 }
 
 // reboot shuts the machine down in good order and boots it again.
