@@ -32,14 +32,14 @@ func (s *Server) Apply(ctx context.Context, dir string, owner int, asleep bool, 
 		return nil, err
 	}
 	_, before := s.Store.Roots()[root]
-	if err := s.Store.Update(func(r map[string]store.Root) { r[root] = store.Root{Dir: f.tree.Root.Manifest.Dir, Owner: owner} }); err != nil {
+	if err := s.want(func(r map[string]store.Root) { r[root] = store.Root{Dir: f.tree.Root.Manifest.Dir, Owner: owner} }); err != nil {
 		return nil, err
 	}
 	out := s.run(ctx, f, steps, asleep, report)
 	alive := slices.ContainsFunc(out, func(st api.Step) bool { return st.Error == "" && st.Verb != string(reconcile.Stop) })
 	if !before && !alive {
 		// A tree of which nothing ever ran is not wanted at the next boot.
-		if err := s.Store.Update(func(r map[string]store.Root) { delete(r, root) }); err != nil {
+		if err := s.want(func(r map[string]store.Root) { delete(r, root) }); err != nil {
 			return nil, err
 		}
 	}
@@ -66,7 +66,7 @@ func (s *Server) Start(ctx context.Context, name string, report func(api.Step)) 
 		return nil, err
 	}
 	steps = slices.DeleteFunc(steps, func(st reconcile.Step) bool { return st.Verb == reconcile.Stop || !in(st.Name) })
-	if err := s.Store.Update(func(m map[string]store.Root) {
+	if err := s.want(func(m map[string]store.Root) {
 		r := m[root]
 		r.Stopped = slices.DeleteFunc(r.Stopped, in)
 		for retired := range r.Retired {
@@ -284,7 +284,7 @@ func (s *Server) Stop(ctx context.Context, name string, forget bool) error {
 		}
 	}
 	// Wanted first: a celld that ends here must not bring back what is being stopped.
-	if err := s.Store.Update(func(m map[string]store.Root) {
+	if err := s.want(func(m map[string]store.Root) {
 		if forget && name == root {
 			delete(m, root)
 			return

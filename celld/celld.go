@@ -54,6 +54,7 @@ type Server struct {
 	watchers map[*watcher]struct{}
 	last     map[string]string               // what happened last, by instance
 	callers  map[string]map[string]time.Time // of cells, by name: when they were connected last
+	rewanted chan struct{}                   // see wanted
 	turns    map[string]int                  // how often a cell was connected to, which chooses among replicas
 }
 

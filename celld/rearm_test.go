@@ -21,6 +21,9 @@ func TestMain(m *testing.M) { hosttest.Main(m) }
 // A socket that systemd gave up is opened again. Cells' own sockets have no limit that could be hit, so this one gets the
 // limit that systemd has by default, and a program that ends at once.
 func TestRearm(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	h, state, ctx := hosttest.Up(t)
 	bus, err := h.Dial(ctx)
 	if err != nil {

@@ -195,7 +195,7 @@ func (s *Server) Replicate(ctx context.Context, name string, n int) ([]api.Step,
 	}
 	before := r.Replicas[name]
 	set := func(n int) error {
-		return s.Store.Update(func(all map[string]store.Root) {
+		return s.want(func(all map[string]store.Root) {
 			r := all[root]
 			if r.Replicas == nil {
 				r.Replicas = map[string]int{}

@@ -69,23 +69,54 @@ func (s *Server) lastCall(r store.Root, name string) time.Time {
 	return last
 }
 
-// Retire stops cells that nobody has called for as long as their manifests say, until ctx ends.
+// lookAgain is the longest that cells which retire are left alone: who is connected now counts as a caller until the next look.
+const lookAgain = time.Hour
+
+// Retire stops cells that nobody has called for as long as their manifests say, until ctx ends. While no cell retires it sleeps.
 func (s *Server) Retire(ctx context.Context) {
 	for {
+		var next <-chan time.Time
+		if after := s.retireOnce(ctx); after > 0 {
+			next = time.After(after)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(s.retireOnce(ctx)):
+		case <-next:
+		case <-s.wanted():
 		}
 	}
 }
 
-// retireOnce looks at all cells and returns when to look again.
+// wanted has a value after the wanted trees have changed.
+func (s *Server) wanted() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rewanted == nil {
+		s.rewanted = make(chan struct{}, 1)
+	}
+	return s.rewanted
+}
+
+// want writes down a change of what is wanted.
+func (s *Server) want(change func(map[string]store.Root)) error {
+	err := s.Store.Update(change)
+	select {
+	case s.wanted() <- struct{}{}:
+	default:
+	}
+	return err
+}
+
+// retireOnce looks at all cells and returns after which time to look again, 0 when no cell retires.
 func (s *Server) retireOnce(ctx context.Context) time.Duration {
-	next := 10 * time.Second // a tree that is applied meanwhile may have such a cell
+	next := time.Duration(0)
 	for root, r := range s.Store.Roots() {
-		tree, errs := s.loadTree(r.Dir, r.Owner)
-		if len(errs) > 0 {
+		tree, err := s.tree(root, r, time.Now().Add(-recent))
+		if err != nil {
+			if next == 0 {
+				next = lookAgain // somebody may mend it
+			}
 			continue
 		}
 		for _, n := range tree.Nodes {
@@ -93,7 +124,9 @@ func (s *Server) retireOnce(ctx context.Context) time.Duration {
 			if limit == 0 || slices.ContainsFunc(r.Stopped, func(x string) bool { return below(x)(n.Name) }) {
 				continue
 			}
-			next = min(next, max(limit/4, 250*time.Millisecond))
+			if after := min(max(limit/4, 250*time.Millisecond), lookAgain); next == 0 || after < next {
+				next = after
+			}
 			if _, counts := r.Called[n.Name]; !counts || s.inUse(ctx, n) {
 				s.noteCall(root, n.Name, time.Now())
 				continue

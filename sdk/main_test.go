@@ -181,6 +181,9 @@ func TestIdleExit(t *testing.T) {
 // Processes that stop as soon as they can, started again when somebody waits, as systemd does. Callers come at all moments,
 // also that of the stop, and every one is answered.
 func TestIdleExitLosesNoCaller(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	path, socket := listen(t)
 	var stop atomic.Bool
 	processes, retries := 0, atomic.Int64{}

@@ -252,6 +252,9 @@ func load(t testing.TB, c *Client, call caller, callers int) (stop func() map[ui
 
 // A slow replica loses its calls and gets them back, on the real clock.
 func TestSlowReplica(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	h := newHerd(t, "a", "b", "c")
 	c := h.full()
 	stop, next := load(t, c, Call, 4)
@@ -273,6 +276,9 @@ func TestSlowReplica(t *testing.T) {
 // Replicas are killed and come back under load. Calls that are safe to repeat are not lost; the others either were answered, or
 // failed with an error that tells the truth about whether they ran.
 func TestFailover(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	for name, call := range map[string]caller{"repeatable": Repeat, "once": Call} {
 		t.Run(name, func(t *testing.T) {
 			h := newHerd(t, "a", "b", "c")
@@ -330,6 +336,9 @@ func TestFailover(t *testing.T) {
 
 // A replica that celld did not count for a while is called soon after it came back, also when all that celld counted have connections.
 func TestReturn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	h := newHerd(t, "a", "b", "c")
 	c := h.full()
 	load(t, c, Repeat, 4)
@@ -414,6 +423,9 @@ func TestReputation(t *testing.T) {
 
 // An outage does not double the load.
 func TestBudgetInOutage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	h := newHerd(t, "a", "b", "c")
 	c := h.full()
 	before := 0
@@ -453,6 +465,9 @@ func TestBudgetInOutage(t *testing.T) {
 
 // A replica that hangs is left: calls that wait there are told, others go elsewhere, and it is taken again when it goes on.
 func TestHang(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	h := newHerd(t, "a", "b")
 	c := h.full()
 	m := h.get("a")
@@ -483,6 +498,9 @@ func TestHang(t *testing.T) {
 
 // A replica of which the first connection hangs does not keep a client from the others.
 func TestFirstHangs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	h := newHerd(t, "a", "b", "c")
 	for _, n := range []string{"a", "b"} {
 		h.get(n).freeze()

@@ -158,6 +158,9 @@ func TestSpansArePassedOn(t *testing.T) {
 }
 
 func TestSpanStatus(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	r := record(t)
 	method := func(id uint32, name string, f func(context.Context) error) Method {
 		return Method{ID: id, Name: name, Call: func(ctx context.Context, _ []byte) ([]byte, error) { return nil, f(ctx) }}
@@ -235,6 +238,9 @@ func TestSpanOfHedgedCall(t *testing.T) {
 
 // A call that one replica refuses and another one takes is one span.
 func TestSpanOfRefusedCall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	h := newHerd(t, "b")
 	h.held = 1 // byte of requests: it refuses all
 	h.start("a")

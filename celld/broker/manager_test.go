@@ -161,6 +161,9 @@ func (b *bed) dial() *net.UnixConn {
 }
 
 func TestBroker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	b := newBed(t)
 
 	t.Run("what a cell reaches", func(t *testing.T) {

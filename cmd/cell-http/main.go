@@ -81,7 +81,9 @@ func run(args []string, out io.Writer) error {
 	if len(listeners) == 0 {
 		return errors.New("take sockets: systemd handed none over; cell-http is the exec of a cell that speaks http")
 	}
-	return serve(config, listeners, m.Life.StopWithin)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	return serve(ctx, config, listeners, m.Life.StopWithin)
 }
 
 // parse reads the options. One of --token-file and --anyone is demanded: nobody opens a door to everybody by forgetting.
@@ -133,9 +135,8 @@ func parse(args []string, out io.Writer) (c httpdoor.Config, err error) {
 	return c, nil
 }
 
-func serve(config httpdoor.Config, listeners []net.Listener, within time.Duration) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
+// serve serves until ctx ends. Connections that are kept alive without a request are then closed at once, the others with their answer.
+func serve(ctx context.Context, config httpdoor.Config, listeners []net.Listener, within time.Duration) error {
 	door := httpdoor.New(config)
 	defer door.Close()
 	server := &http.Server{Handler: door, ReadHeaderTimeout: headerWithin, IdleTimeout: idleFor, MaxHeaderBytes: maxHeader}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -31,7 +32,10 @@ func TestMain(m *testing.M) {
 			main()
 			return 0
 		}
-		dir, err := hosttest.Build(".", "../celld", "../cell-http", "./testdata/misfit", "../../examples/calculator")
+		if flag.Parse(); testing.Short() {
+			return m.Run()
+		}
+		dir, err := hosttest.Build([]string{".", "../celld", "../cell-http"}, []string{"./testdata/misfit", "../../examples/calculator"})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -54,6 +58,8 @@ func needManager(t *testing.T) {
 		lacks = "systemd is not installed"
 	}
 	switch {
+	case testing.Short():
+		t.Skip("it needs a manager, which -short leaves out")
 	case lacks == "":
 	case os.Getenv("CELL_TEST_REQUIRE") != "":
 		t.Fatal(lacks)
@@ -73,6 +79,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, ".state"))
 			e.Setenv("CELL_MANAGER", "embedded")
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // otherwise a second at every exit
+			e.Setenv("GOCOVERDIR", os.Getenv("GOCOVERDIR"))
 			examples, err := filepath.Abs("../../examples")
 			if err != nil {
 				return err

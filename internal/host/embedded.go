@@ -191,6 +191,11 @@ func initEnv() []string {
 		}
 		env = append(env, k+"="+v)
 	}
+	for _, k := range []string{"GOCOVERDIR", "GORACE"} { // of a celld that is built to be looked into
+		if v := os.Getenv(k); v != "" {
+			env = append(env, k+"="+v)
+		}
+	}
 	return env
 }
 

@@ -165,6 +165,9 @@ func FuzzGenerated(f *testing.F) {
 
 // Generated code and the code for the shell must write the same bytes' meaning, and refuse the same bytes.
 func TestGeneratedAgreesWithDynamic(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	agreement := newAgreement(t)
 	request, nested := agreement.full, agreement.text
 	both := func(request []byte) (generated, dynamic, text string) { return agreement.both(t, request) }
@@ -221,6 +224,9 @@ func TestGeneratedAgreesWithDynamic(t *testing.T) {
 }
 
 func TestGeneratedCalls(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	g, s := start(t)
 	tests := []struct {
 		method string

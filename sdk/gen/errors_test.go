@@ -11,6 +11,9 @@ import (
 
 // In the wanted text DIR stands for the cell's directory. Line 11 is the method of service, more begins in line 15.
 func TestErrors(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	const f = "type S struct{}\nfunc (S) F(context.Context) {}\n"
 	iterates := func(f, more string) string {
 		return strings.Replace(service(f, more), `"context"`, "\"context\"\n\t\"iter\"", 1)

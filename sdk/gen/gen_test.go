@@ -173,6 +173,9 @@ func TestStaleCodeDoesNotCompile(t *testing.T) {
 // A served type is found however sdk.Main is reached, whatever else does not compile.
 // What a cell serves may need little of what generated code usually imports.
 func TestFewImports(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	for name, methods := range map[string]string{
 		"nothing":      "func (S) F(ctx context.Context) error { return nil }\n",
 		"an event":     "func (S) F(ctx context.Context) {}\n",
@@ -195,6 +198,9 @@ func TestFewImports(t *testing.T) {
 }
 
 func TestServed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	const method = "func (*S) F(ctx context.Context, a int) error { return nil }\n"
 	tests := []struct{ name, source string }{
 		{"pointer", head + "type S struct{}\n" + method + "func main() { sdk.Main(&S{}) }"},

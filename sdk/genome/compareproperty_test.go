@@ -80,6 +80,9 @@ func agrees(t testing.TB, seed uint64) (verdict Verdict, changes int, lost bool)
 
 // TestCompareKeepsValues is the promise itself: where nothing breaks, every old field arrives.
 func TestCompareKeepsValues(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	kept, lost, meaning := 0, 0, 0
 	for seed := range uint64(4000) {
 		verdict, changes, gone := agrees(t, seed)

@@ -160,6 +160,9 @@ func parseText(t *testing.T, text string) (*token.FileSet, *ast.File) {
 }
 
 func TestTextIsGo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	for _, g := range []*Genome{calculator(t), zoo(t), sample(t), {Cell: "x", Serves: "X", Format: Format}} {
 		text := Text(g)
 		fset, f := parseText(t, text)

@@ -168,6 +168,9 @@ func TestDrainUnderLoad(t *testing.T) {
 
 // A socket that outlives its servers: each stops as soon as it is idle, and the next one finds the callers in the backlog.
 func TestDrainIdleRace(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	path := filepath.Join(t.TempDir(), "s")
 	first, err := net.Listen("unix", path)
 	if err != nil {

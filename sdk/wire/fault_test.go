@@ -233,6 +233,9 @@ func TestSlowReader(t *testing.T) {
 // A client that takes its time, with its greeting or within a frame, does not hold what it was given for ever; one that has
 // nothing to say is left alone.
 func TestSlowSender(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	f := serve(t, func(s *Server) { s.Stall = 50 * time.Millisecond })
 	for name, send := range map[string][]byte{
 		"nothing":           nil,

@@ -224,6 +224,9 @@ func TestCallContext(t *testing.T) {
 
 // Callers, one, some or many, in all changes from one to the other.
 func TestLeadsInTurn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	f := serve(t, nil)
 	c := f.dial(t)
 	one := func(data string) {
@@ -345,6 +348,9 @@ func TestCallerReads(t *testing.T) {
 
 // A long answer comes in parts while the caller that reads is told to leave that to another goroutine: none may be lost.
 func TestLeadTakenWithinFrame(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	ours, theirs := pair(t)
 	go func() {
 		r := newReader(theirs)

@@ -529,6 +529,9 @@ func TestManyKinds(t *testing.T) {
 
 // Open streams without traffic must be cheap.
 func TestQuietStreams(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds, which -short leaves out")
+	}
 	noLeaks(t)
 	f := serveStreams(t, func(s *Server) { s.MaxCalls, s.MaxConnCalls = manyStreams, manyStreams })
 	go func() {

@@ -26,8 +26,8 @@ var built string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		dir, err := hosttest.Build("../../cmd/cell", "../../cmd/celld", "../../cmd/cell-http", "../../examples/calculator",
-			"../../examples/standby", "../../examples/standby/primary", "../../examples/standby/spare")
+		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cell-http"},
+			[]string{"../../examples/calculator", "../../examples/standby", "../../examples/standby/primary", "../../examples/standby/spare"})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1

@@ -103,7 +103,7 @@ func TestLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	built := filepath.Join(work, "built")
-	for pkg, out := range map[string]string{"./cmd/cell": built + "/cell", "./cmd/celld": built + "/celld", "./cmd/cell/testdata/misfit": root + "/opt/misfit"} {
+	for pkg, out := range map[string]string{"./cmd/...": built + "/", "./cmd/cell/testdata/misfit": root + "/opt/misfit"} {
 		c := exec.Command("go", "build", "-trimpath", "-o", out, pkg)
 		c.Dir, c.Env = repository, append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := c.CombinedOutput(); err != nil {

@@ -4,23 +4,33 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 )
 
-// Build builds the programs that a test drives into a new directory, with the race detector when the test has it: what races in
-// them is then told in their output. The caller removes the directory.
-func Build(packages ...string) (dir string, err error) {
+// coverDir is the variable that names where programs write what of them ran; make cover sets it, and the embedded manager hands it on.
+const coverDir = "GOCOVERDIR"
+
+// Build builds the programs that a test drives into a new directory: Cell's own with the race detector when the test has it, so that
+// what races in them is told in their output, and cells as anybody would, as the detector makes a program take a second to end. The
+// caller removes the directory.
+func Build(own, cells []string) (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "cell-programs-"); err != nil {
 		return "", fmt.Errorf("build the programs under test: %w", err)
 	}
-	args := []string{"build", "-trimpath", "-o", dir + "/"}
+	options := []string{}
 	if Race {
-		args = append(args, "-race")
+		options = append(options, "-race")
 	}
-	build := exec.Command("go", append(args, packages...)...)
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		_ = os.RemoveAll(dir)
-		return "", fmt.Errorf("build the programs under test: %w", err)
+	if os.Getenv(coverDir) != "" {
+		options = append(options, "-cover")
+	}
+	for _, words := range [][]string{slices.Concat(options, own), cells} {
+		build := exec.Command("go", append([]string{"build", "-trimpath", "-o", dir + "/"}, words...)...)
+		build.Stdout, build.Stderr = os.Stderr, os.Stderr
+		if err := build.Run(); err != nil {
+			_ = os.RemoveAll(dir)
+			return "", fmt.Errorf("build the programs under test: %w", err)
+		}
 	}
 	return dir, nil
 }
