@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 # Every target installs what it needs from the distribution when run as root on Debian.
 GO ?= go
 PREFIX ?= /usr/local
 TOOL = $(GO) tool -modfile=tools.mod
 
-.PHONY: build demo quick test race check cover fresh install deps vmtest bench clean
+.PHONY: build demo quick test race lint check cover docs fresh install deps vmtest bench clean
 
 build:
 	@mkdir -p bin
@@ -28,14 +29,18 @@ test: deps build
 race: deps
 	@$(GOTEST) -race $$($(GO) list ./... | grep -v /tests/vm)
 
-# Format, linters and tests, with their coverage. deadcode ends with 0 whatever it finds; some of the SDK is for cells and their
-# generated code alone.
-check: deps build
-	@packaging/deps.sh check
+# What CI runs beside the tests. deadcode ends with 0 whatever it finds; some of the SDK is for cells and their generated code alone.
+lint: build
 	@out=$$($(TOOL) gofumpt -l . ); test -z "$$out" || { echo "gofumpt would change: $$out"; exit 1; }
 	$(GO) vet ./...
+	cd bench/codec && $(GO) vet ./...
+	cd bench/call && $(GO) vet ./...
 	$(TOOL) staticcheck ./...
-	@out=$$($(TOOL) deadcode -test ./... | grep -vE 'sdk/(wire/(codec|array)|client|hotfile|meta|stream|topic)\.go'); test -z "$$out" || { echo "$$out"; exit 1; }
+	@out=$$($(TOOL) deadcode -test ./... | grep -vE 'sdk/(wire/(codec|array)|hot/file|stub/.*|trace/.*|context|cell|topic)\.go'); test -z "$$out" || { echo "$$out"; exit 1; }
+
+# All that can be checked, with nothing skipped.
+check: deps lint
+	@packaging/deps.sh check
 	CELL_TEST_REQUIRE=all $(MAKE) --no-print-directory cover
 	$(MAKE) --no-print-directory race
 
@@ -43,6 +48,10 @@ check: deps build
 cover: deps
 	@dir=$$(mktemp -d) && chmod 777 $$dir && GOCOVERDIR=$$dir $(GOTEST) -cover ./... -args -test.gocoverdir=$$dir && \
 	$(GO) tool covdata percent -i=$$dir | sed 's/^[[:space:]]*//' | sort; rc=$$?; rm -rf $$dir; exit $$rc
+
+# References that are made from the code.
+docs:
+	$(GO) test ./cmd/cell -short -run 'TestCLIDoc|TestManifestDoc' -update
 
 # What a new contributor meets: the README's commands in a new clone, with nothing in Go's caches. What is not committed is not there.
 fresh: deps

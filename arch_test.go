@@ -80,8 +80,16 @@ func TestLayers(t *testing.T) {
 			{"sdk/api", []string{std, Module + "/sdk/stats", "github.com/godbus/dbus"}, "a contract"},
 			{"sdk/broker", []string{std, "google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys"}, "a contract"},
 			{"sdk/stats", []string{std, "golang.org/x/sys"}, "a contract"},
-			{"sdk/otlp", []string{std, Module + "/sdk", "google.golang.org/protobuf/encoding/protowire"}, "it sends what package sdk tells it"},
-			{"sdk", []string{std, Module + "/sdk/wire", Module + "/sdk/broker", Module + "/sdk/stats", Module + "/sdk/api", "github.com/godbus/dbus", "google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys"}, "what a cell imports is the standard library, godbus, protowire and x/sys"},
+			{"sdk/otlp", []string{std, Module + "/sdk/trace", Module + "/sdk/broker", Module + "/sdk/wire", "google.golang.org/protobuf/encoding/protowire"}, "it sends what package trace tells it"},
+			{"sdk/internal/spans", []string{std, Module + "/sdk/internal/meta", Module + "/sdk/trace", Module + "/sdk/wire"}, "a span knows nothing of who serves or calls"},
+			{"sdk/internal/spantest", []string{std, Module + "/sdk/trace", Module + "/sdk/wire"}, "for tests"},
+			{"sdk/internal/journal", []string{std, Module + "/sdk/trace", "golang.org/x/sys"}, "a handler of log/slog"},
+			{"sdk/internal", []string{std, Module + "/sdk/wire", "golang.org/x/sys"}, "what the rooms of the SDK share stands below them"},
+			{"sdk/trace", []string{std, Module + "/sdk/internal/meta", Module + "/sdk/wire"}, "it follows calls and makes none"},
+			{"sdk/hot", []string{std, Module + "/sdk/internal/handover", "golang.org/x/sys"}, "it knows systemd's store and no cells"},
+			{"sdk/replicas", []string{std, Module + "/sdk/internal", Module + "/sdk/wire"}, "the choice knows neither celld nor the errors that callers are given"},
+			{"sdk/stub", []string{std, Module + "/sdk", "google.golang.org/protobuf/encoding/protowire"}, "it stands on top: generated code calls it, the SDK does not"},
+			{"sdk", []string{std, Module + "/sdk/internal", Module + "/sdk/replicas", Module + "/sdk/trace", Module + "/sdk/wire", Module + "/sdk/broker", Module + "/sdk/stats", "github.com/godbus/dbus", "google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys"}, "what a cell imports is the standard library, godbus, protowire and x/sys"},
 		} {
 			if dir != rule.folder && !strings.HasPrefix(dir, rule.folder+"/") {
 				continue
@@ -107,16 +115,45 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// TestFewFloors bounds the longest chain of imports below sdk: a reader of one room need not know all of them.
+func TestFewFloors(t *testing.T) {
+	const most = 8
+	all := packages(t)
+	chains := map[string][]string{}
+	var longest func(dir string) []string
+	longest = func(dir string) []string {
+		if chain, ok := chains[dir]; ok {
+			return chain
+		}
+		var below []string
+		for _, imp := range all[dir] {
+			next, own := strings.CutPrefix(imp, Module+"/")
+			if own && strings.HasPrefix(next, "sdk") && next != dir {
+				if chain := longest(next); len(chain) > len(below) {
+					below = chain
+				}
+			}
+		}
+		chains[dir] = append([]string{dir}, below...)
+		return chains[dir]
+	}
+	for dir := range all {
+		if chain := longest(dir); (dir == "sdk" || strings.HasPrefix(dir, "sdk/")) && len(chain) > most {
+			t.Errorf("a chain of %d imports: %s", len(chain), strings.Join(chain, " → "))
+		}
+	}
+}
+
 // TestSDKStaysSmall checks the whole closure of what a cell imports, not only the direct imports. HTTP is for those who opt in.
 func TestSDKStaysSmall(t *testing.T) {
-	for _, name := range []string{"sdk", "sdk/otlp"} {
+	for _, name := range []string{"sdk", "sdk/stub", "sdk/hot", "sdk/otlp"} {
 		out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}} {{.Standard}}", "./"+name).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(out)) {
 			p, standard, _ := strings.Cut(strings.TrimSpace(line), " ")
-			if standard == "true" && (name != "sdk" || !strings.HasPrefix(p, "net/http")) {
+			if standard == "true" && (name == "sdk/otlp" || !strings.HasPrefix(p, "net/http")) {
 				continue
 			}
 			if !strings.HasPrefix(p, Module+"/sdk") && !strings.HasPrefix(p, "github.com/godbus/dbus/") &&

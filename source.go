@@ -4,9 +4,9 @@ package cell
 
 import "embed"
 
-// SDK is the source of package sdk and of what it imports of this module, and of package otlp; tests are in it, too.
+// SDK is the source of the packages that cells import and of what those import of this module; tests are in it, too.
 //
-//go:embed go.mod go.sum sdk/*.go sdk/wire/*.go sdk/broker/*.go sdk/stats/*.go sdk/otlp/*.go
+//go:embed go.mod go.sum sdk/*.go sdk/broker/*.go sdk/hot/*.go sdk/internal sdk/otlp/*.go sdk/replicas/*.go sdk/stats/*.go sdk/stub/*.go sdk/trace/*.go sdk/wire/*.go
 var SDK embed.FS
 
 // Module is the path under which a cell imports the SDK.

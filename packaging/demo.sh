@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # The main job on real input: a cell is built and started, called, and its unit shown.
 set -eu
 cd "$(dirname "$0")/.."

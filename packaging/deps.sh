@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Installs the distribution's packages that building, running and testing need, as root on Debian; otherwise names them.
 # With the word check also those without which some tests skip, with vm those of the tests in a virtual machine, with bench
 # the rivals that are measured.

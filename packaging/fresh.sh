@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Clones this repository to a new directory and runs the README's two commands there with empty Go caches and an empty home,
 # so that nothing left on the machine hides a missing step. Go's own settings, such as a module proxy, are kept.
 set -eu

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Runs go test -v and shows what matters: packages that passed, and what was skipped with the reason; after a failure all but
 # the tests that passed.
 log=$(mktemp)

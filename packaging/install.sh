@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Installs Cell below DESTDIR and PREFIX. As root and without DESTDIR the running systemd and bus take it up at once.
 set -eu
 cd "$(dirname "$0")/.."

@@ -1,43 +1,33 @@
-// Package sdk is what a cell's program imports: Main serves a cell on the socket that systemd hands over. It imports the
-// standard library, godbus, protowire and x/sys, and nothing else.
 package sdk
 
 import (
-	"context"
-
-	"github.com/cell-network/cell/sdk/wire"
+	"github.com/cell-network/cell/sdk/internal/generated"
+	"github.com/cell-network/cell/sdk/replicas"
 )
 
 // Cell is what Main serves: a type whose CellBuild method `cell build` generates from its exported methods.
 type Cell interface {
-	CellBuild() *Genome
+	CellBuild() *generated.Genome
 }
 
-// Genome is the running form of a cell's genome, made by generated code.
-type Genome struct {
-	Name    string
-	Version string
-	Hash    string // wire hash of the genome, lowercase hex
-	JSON    []byte // the whole genome as in genome.json; answered to who asks for it
-	Methods []Method
+// Need says that this program wants so many replicas of a cell: cell build refuses a tree that has fewer. It is written with a
+// number, where variables are declared:
+//
+//	var _ = sdk.Need(worker.Cell, 10)
+func Need(r generated.Remote, replicas int) struct{} { return struct{}{} }
 
-	// Accepts are wire hashes of older genomes whose callers this cell still serves.
-	Accepts []string
+// DialOption changes what the Dial of a generated client connects to.
+type DialOption struct{ target string }
 
-	// Error encodes err when it is, or wraps, one of the error types of the cell's package: the type's name, its own text
-	// without that of what wraps it, and its fields. ok is false for every other error. A nil Error knows none.
-	Error func(err error) (name, text string, payload []byte, ok bool)
-}
+// To connects to the cell of that name instead of the one that the caller's cell.toml names. A program that is no cell names
+// cells in full, as in "shop.users".
+func To(name string) DialOption { return DialOption{name} }
 
-// Method is one served method.
-type Method struct {
-	ID   uint32 // of the genome: never 0, never used again
-	Name string
+// Target is the name of the cell that is connected to.
+func (o DialOption) Target() string { return o.target }
 
-	// Call decodes request, calls the cell's method and encodes its results. A request that does not decode is an
-	// *InvalidRequest. Nothing may refer to request afterwards, also not the result, which is returned once.
-	Call func(ctx context.Context, request []byte) (result []byte, err error)
-
-	// Stream takes the place of Call where items are streamed in either direction.
-	Stream func(ctx context.Context, request []byte, s *wire.Stream) (result []byte, err error)
+// Close ends the connections of a generated client. Calls that still run get a *Down.
+func Close(c interface{ CellClient() *replicas.Client }) error {
+	c.CellClient().Close()
+	return nil
 }

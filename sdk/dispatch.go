@@ -7,13 +7,16 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cell-network/cell/sdk/internal/generated"
+	"github.com/cell-network/cell/sdk/internal/meta"
+	"github.com/cell-network/cell/sdk/internal/spans"
 	"github.com/cell-network/cell/sdk/stats"
 	"github.com/cell-network/cell/sdk/wire"
 )
 
 // handler answers the calls of the genome's methods, and counts them in table, which may be nil.
-func handler(g *Genome, gate *gate, table *stats.Table) (wire.Handler, error) {
-	methods, rows := make(map[uint32]*Method, len(g.Methods)), make(map[uint32]stats.Row, len(g.Methods))
+func handler(g *generated.Genome, gate *gate, table *stats.Table) (wire.Handler, error) {
+	methods, rows := make(map[uint32]*generated.Method, len(g.Methods)), make(map[uint32]stats.Row, len(g.Methods))
 	for i := range g.Methods {
 		m := &g.Methods[i]
 		if m.ID == 0 || (m.Call == nil) == (m.Stream == nil) || methods[m.ID] != nil {
@@ -28,7 +31,7 @@ func handler(g *Genome, gate *gate, table *stats.Table) (wire.Handler, error) {
 	cell := fullName(g.Name)
 	return func(ctx context.Context, r wire.Request) (result []byte, err error) {
 		m, row, begun := methods[r.Method], rows[r.Method], time.Now()
-		span := serving(cell, m, &r)
+		span := spans.Serving(cell, nameOf(m), instanceOf(r.Peer), &r)
 		code, size := wire.CodeRemote, 0
 		err = errPanicked // unless serve returns
 		row.Begin(len(r.Payload))
@@ -38,12 +41,30 @@ func handler(g *Genome, gate *gate, table *stats.Table) (wire.Handler, error) {
 			if table != nil && m != nil && m.Stream == nil {
 				table.Lately(begun.Add(took), took, uint32(code))
 			}
-			span.end(err)
+			if err != nil {
+				span.Fail(spans.Status(code), ownError(err))
+			}
+			span.End()
 		}()
 		result, err = serve(ctx, g, gate, m, r)
 		code, size = codeOf(err), len(result)
 		return result, err
 	}, nil
+}
+
+func nameOf(m *generated.Method) string {
+	if m == nil {
+		return ""
+	}
+	return m.Name
+}
+
+// ownError is the type of an error of the cell's own, which serve has made one of the wire.
+func ownError(err error) string {
+	if e, ok := err.(*wire.Error); ok {
+		return e.Name
+	}
+	return ""
 }
 
 var errPanicked = errors.New("the method panicked")
@@ -60,12 +81,16 @@ func codeOf(err error) wire.Code {
 }
 
 // serve answers a call of m, which is nil when there is no such method.
-func serve(ctx context.Context, g *Genome, gate *gate, m *Method, r wire.Request) (result []byte, err error) {
+func serve(ctx context.Context, g *generated.Genome, gate *gate, m *generated.Method, r wire.Request) (result []byte, err error) {
 	if m == nil {
 		return nil, &wire.Error{Code: wire.CodeNoSuchMethod, Message: fmt.Sprintf("cell %s has no method %d", g.Name, r.Method)}
 	}
 	caller, _ := r.Peer.(*peer)
-	ctx = withMeta(ctx, meta{trace: r.Trace, span: r.Span, priority: r.Priority, caller: caller})
+	m0 := meta.Meta{Trace: r.Trace, Span: r.Span, Priority: r.Priority}
+	if caller != nil {
+		m0.Caller = caller
+	}
+	ctx = meta.With(ctx, m0)
 	if why := gate.admits(caller, m.Name); why != "" {
 		slog.WarnContext(ctx, "denied", "method", m.Name, "caller", caller.Cell, "uid", caller.UID, "reason", why)
 		return nil, &wire.Error{Code: wire.CodeDenied, Message: why}
@@ -80,13 +105,13 @@ func serve(ctx context.Context, g *Genome, gate *gate, m *Method, r wire.Request
 		err = &InvalidRequest{Reason: m.Name + " was called as a stream and is none, or the other way round"}
 	}
 	if err != nil {
-		return nil, g.answer(ctx, m.Name, err)
+		return nil, answer(ctx, g, m.Name, err)
 	}
 	return result, nil
 }
 
 // answer says which error of the wire a method's error is.
-func (g *Genome) answer(ctx context.Context, method string, err error) error {
+func answer(ctx context.Context, g *generated.Genome, method string, err error) error {
 	if g.Error != nil {
 		if name, text, payload, ok := g.Error(err); ok {
 			return &wire.Error{Code: wire.CodeApplication, Name: name, Message: text, Payload: payload}
@@ -104,7 +129,7 @@ func (g *Genome) answer(ctx context.Context, method string, err error) error {
 	// Not errors.As: an error within the method's own one is about another request, which the method made.
 	switch e := err.(type) {
 	case *InvalidRequest:
-		if !e.answered {
+		if !e.Answered {
 			return &wire.Error{Code: wire.CodeInvalidRequest, Message: err.Error(), Payload: encodeInvalid(e)}
 		}
 	case *wire.FieldError:

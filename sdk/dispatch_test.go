@@ -3,8 +3,10 @@ package sdk
 import (
 	"context"
 	"errors"
+	"net"
 	"testing"
 
+	"github.com/cell-network/cell/sdk/internal/generated"
 	"github.com/cell-network/cell/sdk/stats"
 	"github.com/cell-network/cell/sdk/wire"
 )
@@ -14,9 +16,9 @@ func TestCounts(t *testing.T) {
 	call := func(f func() error) func(context.Context, []byte) ([]byte, error) {
 		return func(context.Context, []byte) ([]byte, error) { return []byte("1234"), f() }
 	}
-	g := &Genome{
+	g := &generated.Genome{
 		Name: "counted",
-		Methods: []Method{
+		Methods: []generated.Method{
 			{ID: 7, Name: "Good", Call: call(func() error { return nil })},
 			{ID: 9, Name: "Bad", Call: call(func() error { return errors.New("secret") })},
 			{ID: 3, Name: "Own", Call: call(func() error { return errors.ErrUnsupported })},
@@ -32,10 +34,10 @@ func TestCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := connected(t, handle)
+	c := serving(t, handle)
 	for range 3 {
 		for _, id := range []uint32{7, 9, 3, 4, 1} {
-			_, _ = Call(t.Context(), c, id, "m", []byte("ab"))
+			_, _ = c.Call(t.Context(), id, []byte("ab"))
 		}
 	}
 	r, err := stats.Open(int(table.File().Fd()))
@@ -53,5 +55,29 @@ func TestCounts(t *testing.T) {
 		if m.Ended != want || m.BytesIn != 6 || m.BytesOut != out || m.InFlight != 0 || m.Latency.Quantile(1) == 0 {
 			t.Errorf("%+v", m)
 		}
+	}
+}
+
+// serving is a connection to a server that answers with handle.
+func serving(t testing.TB, handle wire.Handler) *wire.Conn {
+	t.Helper()
+	path := t.TempDir() + "/s"
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &wire.Server{Handler: handle}
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(s.Close)
+	return dial(t, path)
+}
+
+// Other cells are not told what this one chose among replicas.
+func TestRacesAreDenied(t *testing.T) {
+	if data, err := races(wire.Request{Peer: &peer{Identity: Identity{Cell: "other"}}}); err == nil {
+		t.Errorf("another cell was told %s", data)
+	}
+	if data, err := races(wire.Request{}); err != nil || string(data) != "[]" {
+		t.Errorf("%s, %v", data, err)
 	}
 }

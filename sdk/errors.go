@@ -1,7 +1,6 @@
 package sdk
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -19,11 +18,9 @@ func (e *Down) Error() string { return fmt.Sprintf("call cell %s: not reachable:
 func (e *Down) Unwrap() error { return e.Err }
 
 // MayHaveRun tells whether the call may have run at the cell.
-func (e *Down) MayHaveRun() bool { return !notSent(e.Err) }
-
-func notSent(err error) bool {
-	_, lost := errors.AsType[*wire.Lost](err)
-	return !lost
+func (e *Down) MayHaveRun() bool {
+	_, lost := errors.AsType[*wire.Lost](e.Err)
+	return lost
 }
 
 // Denied is returned when the caller may not call the cell, or the method.
@@ -53,14 +50,13 @@ func of(method, cell string) string {
 // Overloaded is returned when the cell had too much to do to take the call.
 type Overloaded struct {
 	Cell string
-
-	ran bool // a stream that it took, until its items were too many
+	Ran  bool // a stream that it took, until its items were too many
 }
 
 func (e *Overloaded) Error() string { return fmt.Sprintf("call cell %s: overloaded", e.Cell) }
 
 // MayHaveRun is false, the call did not run, except for a stream that the cell gave up.
-func (e *Overloaded) MayHaveRun() bool { return e.ran }
+func (e *Overloaded) MayHaveRun() bool { return e.Ran }
 
 // Incompatible is returned when the cell that answers does not serve callers of the genome that this one was built with.
 // Versions are those of the cell, hashes the wire hashes of its genomes.
@@ -96,8 +92,7 @@ func (e *RemoteError) MayHaveRun() bool { return true }
 type MethodError struct {
 	Cell, Method string
 	Err          error
-
-	as func(any) bool
+	Match        func(target any) bool // finds Err in another form, as errors.As wants it; may be nil
 }
 
 func (e *MethodError) Error() string {
@@ -106,7 +101,7 @@ func (e *MethodError) Error() string {
 func (e *MethodError) Unwrap() error { return e.Err }
 
 // As finds an error that is a value as a pointer, too.
-func (e *MethodError) As(target any) bool { return e.as != nil && e.as(target) }
+func (e *MethodError) As(target any) bool { return e.Match != nil && e.Match(target) }
 
 // MayHaveRun is true: the method ran.
 func (e *MethodError) MayHaveRun() bool { return true }
@@ -115,23 +110,21 @@ func (e *MethodError) MayHaveRun() bool { return true }
 type Interrupted struct {
 	Cell, Method string
 	Err          error
-
-	sent bool
+	Sent         bool // the call may have run
 }
 
 func (e *Interrupted) Error() string { return fmt.Sprintf("call %s: %v", of(e.Method, e.Cell), e.Err) }
 func (e *Interrupted) Unwrap() error { return e.Err }
 
 // MayHaveRun tells whether the call may have run at the cell.
-func (e *Interrupted) MayHaveRun() bool { return e.sent }
+func (e *Interrupted) MayHaveRun() bool { return e.Sent }
 
 // InvalidRequest is returned when a request cannot be decoded.
 type InvalidRequest struct {
-	Field  string // path of the field, or empty
-	Reason string
-
-	answered bool // by a called cell, so it says nothing about the request that is being served
-	ran      bool // an item of a stream, which may have run until then
+	Field    string // path of the field, or empty
+	Reason   string
+	Answered bool // by a called cell, so it says nothing about the request that is being served
+	Ran      bool // an item of a stream, which may have run until then
 }
 
 func (e *InvalidRequest) Error() string {
@@ -142,7 +135,7 @@ func (e *InvalidRequest) Error() string {
 }
 
 // MayHaveRun is false, the call did not run, except for an item of a stream.
-func (e *InvalidRequest) MayHaveRun() bool { return e.ran }
+func (e *InvalidRequest) MayHaveRun() bool { return e.Ran }
 
 // MayHaveRun tells whether a call that failed with err may have run all the same, so that making it again may do its work
 // twice. It is true for errors that are not of a call.
@@ -154,90 +147,7 @@ func MayHaveRun(err error) bool {
 	return true
 }
 
-// failed turns an error of a wire connection into what the caller of a method is given: an error of the cell's own in a
-// *MethodError, or one of the platform's types above.
-func (c *Client) failed(method string, err error) error {
-	if err == nil {
-		return nil
-	}
-	e, ok := errors.AsType[*wire.Error](err)
-	if !ok {
-		for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
-			if errors.Is(err, end) {
-				_, abandoned := errors.AsType[*wire.Abandoned](err)
-				return &Interrupted{Cell: c.target, Method: method, Err: end, sent: abandoned || !notSent(err)}
-			}
-		}
-		return &Down{Cell: c.target, Err: err}
-	}
-	switch e.Code {
-	case wire.CodeApplication:
-		if c.remote.Error != nil {
-			if own, as, err := c.remote.Error(e.Name, e.Message, e.Payload); own != nil && err == nil {
-				return &MethodError{Cell: c.target, Method: method, Err: own, as: as}
-			}
-		}
-		return &RemoteError{Cell: c.target, Method: method, Message: "error " + e.Name + ", which this program does not know"}
-	case wire.CodeCanceled:
-		return &Interrupted{Cell: c.target, Method: method, Err: context.Canceled, sent: true}
-	case wire.CodeDeadlineExceeded:
-		return &Interrupted{Cell: c.target, Method: method, Err: context.DeadlineExceeded, sent: true}
-	case wire.CodeInvalidRequest:
-		field, reason := decodeInvalid(e.Payload)
-		if reason == "" {
-			reason = e.Message
-		}
-		return &InvalidRequest{Field: field, Reason: reason, answered: true}
-	case wire.CodeDenied:
-		return &Denied{Cell: c.target, Method: method, Reason: e.Message}
-	case wire.CodeOverloaded:
-		return &Overloaded{Cell: c.target}
-	case wire.CodeRemote:
-		return &RemoteError{Cell: c.target, Method: method, Message: e.Message}
-	}
-	return &RemoteError{Cell: c.target, Method: method, Message: e.Error()}
-}
-
-// broken is failed for a stream that was opened: its method runs until it ends, whatever the end is.
-func (c *Client) broken(method string, err error) error {
-	out := c.failed(method, err)
-	if e, ok := errors.AsType[*wire.Error](err); ok && !e.NotExecuted {
-		switch out := out.(type) {
-		case *Overloaded:
-			out.ran = true
-		case *InvalidRequest:
-			out.ran = true
-		}
-	}
-	return out
-}
-
 func encodeInvalid(e *InvalidRequest) []byte {
 	b := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), e.Field)
 	return protowire.AppendString(protowire.AppendTag(b, 2, protowire.BytesType), e.Reason)
-}
-
-// decodeInvalid reads what encodeInvalid wrote, as far as it is well formed.
-func decodeInvalid(b []byte) (field, reason string) {
-	for len(b) > 0 {
-		n, kind, size := protowire.ConsumeTag(b)
-		if size < 0 {
-			break
-		}
-		b = b[size:]
-		if size = protowire.ConsumeFieldValue(n, kind, b); size < 0 {
-			break
-		}
-		if kind == protowire.BytesType {
-			v, _ := protowire.ConsumeString(b)
-			switch n {
-			case 1:
-				field = v
-			case 2:
-				reason = v
-			}
-		}
-		b = b[size:]
-	}
-	return field, reason
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cell-network/cell/sdk/internal/generated"
+	"github.com/cell-network/cell/sdk/internal/journal"
 	"github.com/cell-network/cell/sdk/wire"
 )
 
@@ -37,21 +39,21 @@ func (overflow) Error() string { return "does not fit" }
 
 type testCell struct{}
 
-func (testCell) CellBuild() *Genome {
+func (testCell) CellBuild() *generated.Genome {
 	entered, gate := os.NewFile(5, "entered"), os.NewFile(4, "gate")
-	method := func(id uint32, f func(context.Context, []byte) ([]byte, error)) Method {
-		return Method{ID: id, Name: fmt.Sprintf("m%d", id), Call: f}
+	method := func(id uint32, f func(context.Context, []byte) ([]byte, error)) generated.Method {
+		return generated.Method{ID: id, Name: fmt.Sprintf("m%d", id), Call: f}
 	}
-	fails := func(id uint32, err error) Method {
+	fails := func(id uint32, err error) generated.Method {
 		return method(id, func(context.Context, []byte) ([]byte, error) { return nil, err })
 	}
-	return &Genome{
+	return &generated.Genome{
 		Name: "probe", Version: "3.1", Hash: "beef", JSON: []byte(`{"name":"probe"}`),
 		Error: func(err error) (string, string, []byte, bool) {
 			e, ok := errors.AsType[overflow](err)
 			return "Overflow", e.Error(), []byte{7}, ok
 		},
-		Methods: []Method{
+		Methods: []generated.Method{
 			method(mEcho, func(_ context.Context, b []byte) ([]byte, error) { return b, nil }),
 			method(mGate, func(_ context.Context, b []byte) ([]byte, error) {
 				entered.Write([]byte{1})
@@ -70,7 +72,7 @@ func (testCell) CellBuild() *Genome {
 			method(mPid, func(context.Context, []byte) ([]byte, error) {
 				return strconv.AppendInt(nil, int64(os.Getpid()), 10), nil
 			}),
-			fails(mForwarded, (&Client{target: "other"}).failed("get", &wire.Error{Code: wire.CodeInvalidRequest, Message: "theirs"})),
+			fails(mForwarded, &InvalidRequest{Reason: "theirs", Answered: true}),
 		},
 	}
 }
@@ -83,7 +85,7 @@ func TestMain(m *testing.M) {
 		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 	}
 	if path := os.Getenv("SDK_TEST_JOURNAL"); path != "" {
-		journalPath = path
+		journal.SocketPath = path
 	}
 	Main(testCell{})
 }
@@ -186,25 +188,4 @@ func dial(t testing.TB, path string) *wire.Conn {
 	c := wire.NewConn(nc)
 	t.Cleanup(func() { c.Close() })
 	return c
-}
-
-// datagrams is a socket that collects what is sent to it.
-func datagrams(t testing.TB, addr string) *net.UnixConn {
-	t.Helper()
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: addr, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
-func datagram(t testing.TB, c *net.UnixConn) string {
-	t.Helper()
-	b := make([]byte, 1<<16)
-	n, err := c.Read(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b[:n])
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cell-network/cell/sdk/broker"
+	"github.com/cell-network/cell/sdk/internal/meta"
 )
 
 // Identity is who calls, as the kernel told celld, or the cell itself when the caller connected directly.
@@ -26,11 +27,10 @@ type Identity struct {
 
 // Caller is who made the call that is being served; false outside of a call.
 func Caller(ctx context.Context) (Identity, bool) {
-	m, _ := ctx.Value(metaKey{}).(meta)
-	if m.caller == nil {
-		return Identity{}, false
+	if p, ok := meta.Of(ctx).Caller.(*peer); ok {
+		return p.Identity, true
 	}
-	return m.caller.Identity, true
+	return Identity{}, false
 }
 
 // peer is who is at the other end of a connection.
@@ -40,6 +40,14 @@ type peer struct {
 	nonce    string // of the connection; empty when nobody was introduced
 	expires  time.Time
 	denied   []string // methods
+}
+
+// instanceOf is the instance of a cell at the other end of a connection; empty when that is no cell.
+func instanceOf(who any) string {
+	if p, _ := who.(*peer); p != nil {
+		return p.instance
+	}
+	return ""
 }
 
 // gate says who may be served: it reads introductions.

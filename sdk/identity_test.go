@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cell-network/cell/sdk/broker"
+	"github.com/cell-network/cell/sdk/internal/generated"
 	"github.com/cell-network/cell/sdk/wire"
 )
 
@@ -126,7 +127,7 @@ func TestExpired(t *testing.T) {
 func TestIntroducedCall(t *testing.T) {
 	hub, key := celldKey(t)
 	gate := newGate("vault", filepath.Join(hub, "celld.sock"))
-	handle, err := handler(&Genome{Name: "vault", Methods: []Method{
+	handle, err := handler(&generated.Genome{Name: "vault", Methods: []generated.Method{
 		{ID: 1, Name: "Get", Call: func(ctx context.Context, _ []byte) ([]byte, error) {
 			who, ok := Caller(ctx)
 			if !ok {
@@ -146,7 +147,7 @@ func TestIntroducedCall(t *testing.T) {
 	s := &wire.Server{Handler: handle, Accepted: gate.accepted, Introduce: gate.introduce}
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(s.Close)
-	dial := func(introduction []byte) *Client {
+	dial := func(introduction []byte) *wire.Conn {
 		nc, err := net.Dial("unix", l.Addr().String())
 		if err == nil && introduction != nil {
 			_, err = nc.Write(wire.AppendIntroduction(nil, introduction))
@@ -154,23 +155,25 @@ func TestIntroducedCall(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return clientOn("vault", wire.NewConn(nc))
+		c := wire.NewConn(nc)
+		t.Cleanup(func() { c.Close() })
+		return c
 	}
 	one := introduction(1)
 	data := one.Sign(key)
 	c := dial(data)
-	if got, err := Call(t.Context(), c, 1, "Get", nil); err != nil || string(got) != "shop.web" {
+	if got, err := c.Call(t.Context(), 1, nil); err != nil || string(got) != "shop.web" {
 		t.Errorf("%s %v", got, err)
 	}
-	_, err = Call(t.Context(), c, 2, "Delete", nil)
-	if e, ok := errors.AsType[*Denied](err); !ok || e.Method != "Delete" || MayHaveRun(err) {
+	_, err = c.Call(t.Context(), 2, nil)
+	if !isDenied(err) {
 		t.Errorf("%#v", err)
 	}
-	if _, err = Call(t.Context(), dial(data), 1, "Get", nil); !isDenied(err) {
+	if _, err = dial(data).Call(t.Context(), 1, nil); !isDenied(err) {
 		t.Errorf("a copied introduction: %v", err)
 	}
 	direct := dial(nil) // who may open the socket's file is its owner
-	if got, err := Call(t.Context(), direct, 1, "Get", nil); err != nil || string(got) != "" {
+	if got, err := direct.Call(t.Context(), 1, nil); err != nil || string(got) != "" {
 		t.Errorf("%s %v", got, err)
 	}
 	if _, ok := Caller(t.Context()); ok {
@@ -179,6 +182,6 @@ func TestIntroducedCall(t *testing.T) {
 }
 
 func isDenied(err error) bool {
-	_, ok := errors.AsType[*Denied](err)
-	return ok
+	e, ok := errors.AsType[*wire.Error](err)
+	return ok && e.Code == wire.CodeDenied
 }

@@ -2,16 +2,24 @@ package sdk
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/cell-network/cell/sdk/broker"
+	"github.com/cell-network/cell/sdk/internal/generated"
+	"github.com/cell-network/cell/sdk/internal/handover"
+	"github.com/cell-network/cell/sdk/internal/journal"
+	"github.com/cell-network/cell/sdk/internal/spans"
+	"github.com/cell-network/cell/sdk/replicas"
 	"github.com/cell-network/cell/sdk/stats"
+	"github.com/cell-network/cell/sdk/trace"
 	"github.com/cell-network/cell/sdk/wire"
 )
 
@@ -31,16 +39,15 @@ const (
 // writes them, such as 1m30s.
 func Main(c Cell) {
 	code := run(c)
-	stopTracer()
+	spans.Stop()
 	os.Exit(code)
 }
 
 func run(c Cell) int {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	given := handedOver()
-	notify := given.notify
-	listeners, err := Listeners()
+	given := handover.This()
+	listeners, err := given.Listeners()
 	g := c.CellBuild()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", g.Name, err)
@@ -50,11 +57,11 @@ func run(c Cell) int {
 		fmt.Fprintf(os.Stderr, "%s: no socket was handed over; run it with: cell mitosis .\n", g.Name)
 		return exitUsage
 	}
-	installLog(g.Name)
+	journal.Install(g.Name)
 	gate := newGate(os.Getenv("CELL_NAME"), os.Getenv("CELL_BROKER"))
 	table := measure(g)
-	if t := tracer.Load(); t != nil {
-		(*t).Serves(g.Version)
+	if t := trace.Current(); t != nil {
+		t.Serves(g.Version)
 	}
 	handle, err := handler(g, gate, table)
 	if err != nil {
@@ -74,7 +81,7 @@ func run(c Cell) int {
 		slog.Warn(err.Error())
 	}
 	// Serving takes the server's lock: a server that is stuck is restarted.
-	go notify.watch(func() { server.Serving() })
+	go given.Watch(func() { server.Serving() })
 
 	within := duration("CELL_STOP_WITHIN", stopWithin)
 	idle := duration("CELL_IDLE_TIMEOUT", 0)
@@ -82,7 +89,7 @@ func run(c Cell) int {
 		select {
 		case <-signals:
 			signal.Reset() // a second signal ends the process at once
-			tell(notify, "STOPPING=1")
+			tell(given, "STOPPING=1")
 			ctx, cancel := context.WithTimeout(context.Background(), within)
 			defer cancel()
 			if err := server.Drain(ctx); err != nil {
@@ -94,7 +101,7 @@ func run(c Cell) int {
 			return exitFail
 		case <-untilIdle(server, idle):
 			if stopped := stopIdle(server, idle, within); stopped {
-				tell(notify, "STOPPING=1")
+				tell(given, "STOPPING=1")
 				return exitOK
 			}
 		}
@@ -103,7 +110,7 @@ func run(c Cell) int {
 
 // measure makes the table in which calls are counted and gives it to celld, again and again: the next celld wants it, too. A cell
 // serves also when nobody counts.
-func measure(g *Genome) *stats.Table {
+func measure(g *generated.Genome) *stats.Table {
 	names := make([]string, len(g.Methods))
 	for i, m := range g.Methods {
 		names[i] = m.Name
@@ -155,8 +162,8 @@ func stopIdle(server *wire.Server, idle, within time.Duration) bool {
 	return stopped
 }
 
-func tell(n notifier, state string) {
-	if err := n.send(state); err != nil {
+func tell(p *handover.Process, state string) {
+	if err := p.Notify(state); err != nil {
 		slog.Warn(err.Error())
 	}
 }
@@ -173,4 +180,20 @@ func duration(variable string, otherwise time.Duration) time.Duration {
 		return otherwise
 	}
 	return d
+}
+
+// fullName is that of the cell that this process is, without the number of the replica.
+func fullName(otherwise string) string {
+	if name, _, _ := strings.Cut(os.Getenv("CELL_NAME"), ":"); name != "" {
+		return name
+	}
+	return otherwise
+}
+
+// races answers what the clients of this process chose, as JSON, to programs of its own user that are no cells.
+func races(r wire.Request) ([]byte, error) {
+	if who, ok := r.Peer.(*peer); ok && (who.Cell != "" || who.UID != os.Geteuid() && who.UID != 0) {
+		return nil, &wire.Error{Code: wire.CodeDenied, Message: "only its own user looks into a cell"}
+	}
+	return json.Marshal(replicas.Reports())
 }

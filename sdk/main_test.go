@@ -14,8 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cell-network/cell/sdk/wire"
 	"golang.org/x/sys/unix"
+
+	"github.com/cell-network/cell/sdk/internal/generated"
+	"github.com/cell-network/cell/sdk/internal/unixtest"
+	"github.com/cell-network/cell/sdk/wire"
 )
 
 func TestNoSocket(t *testing.T) {
@@ -44,19 +47,19 @@ func TestNoSocket(t *testing.T) {
 func TestReadyCallsAndWatchdog(t *testing.T) {
 	path, socket := listen(t)
 	for _, addr := range []string{filepath.Join(filepath.Dir(path), "notify"), fmt.Sprintf("@cell-sdk-test-%d", os.Getpid())} {
-		notify := datagrams(t, addr)
+		notify := unixtest.Datagrams(t, addr)
 		c := start(t, socket, "NOTIFY_SOCKET="+addr, "WATCHDOG_USEC=20000")
-		if got := datagram(t, notify); got != "READY=1" {
+		if got := unixtest.Datagram(t, notify); got != "READY=1" {
 			t.Fatalf("first message: %q", got)
 		}
-		if got := datagram(t, notify); got != "WATCHDOG=1" {
+		if got := unixtest.Datagram(t, notify); got != "WATCHDOG=1" {
 			t.Errorf("second message: %q", got)
 		}
 		checkCalls(t, dial(t, path))
 		c.Process.Signal(syscall.SIGTERM)
-		got := datagram(t, notify)
+		got := unixtest.Datagram(t, notify)
 		for got == "WATCHDOG=1" {
-			got = datagram(t, notify)
+			got = unixtest.Datagram(t, notify)
 		}
 		if got != "STOPPING=1" {
 			t.Errorf("last message: %q", got)
@@ -157,7 +160,7 @@ func TestStopWithin(t *testing.T) {
 
 func TestIdleExit(t *testing.T) {
 	path, socket := listen(t)
-	notify := datagrams(t, filepath.Join(filepath.Dir(path), "notify"))
+	notify := unixtest.Datagrams(t, filepath.Join(filepath.Dir(path), "notify"))
 	c := start(t, socket, "CELL_IDLE_TIMEOUT=10ms", "NOTIFY_SOCKET="+notify.LocalAddr().String())
 	conn := dial(t, path)
 	result := make(chan error, 1)
@@ -172,7 +175,7 @@ func TestIdleExit(t *testing.T) {
 		t.Errorf("call: %v", err)
 	}
 	<-conn.Done()
-	if got := datagram(t, notify) + datagram(t, notify); got != "READY=1STOPPING=1" {
+	if got := unixtest.Datagram(t, notify) + unixtest.Datagram(t, notify); got != "READY=1STOPPING=1" {
 		t.Errorf("messages: %q", got)
 	}
 	c.exits(t, 0)
@@ -248,12 +251,12 @@ func isNotSent(err error) bool {
 
 func TestBadMethods(t *testing.T) {
 	call := func(context.Context, []byte) ([]byte, error) { return nil, nil }
-	for name, methods := range map[string][]Method{
+	for name, methods := range map[string][]generated.Method{
 		"id 0":        {{ID: 0, Name: "a", Call: call}},
 		"twice":       {{ID: 1, Name: "a", Call: call}, {ID: 1, Name: "b", Call: call}},
 		"no function": {{ID: 1, Name: "a"}},
 	} {
-		if _, err := handler(&Genome{Name: "x", Methods: methods}, newGate("x", ""), nil); err == nil {
+		if _, err := handler(&generated.Genome{Name: "x", Methods: methods}, newGate("x", ""), nil); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -265,5 +268,45 @@ func TestDuration(t *testing.T) {
 		if got := duration("CELL_TEST_DURATION", time.Minute); got != want {
 			t.Errorf("%q: %v, want %v", value, got, want)
 		}
+	}
+}
+
+// The whole way: a process whose standard error is the journal writes to the journal, another to standard error.
+func TestMainLogs(t *testing.T) {
+	path, socket := listen(t)
+	sent := unixtest.Datagrams(t, filepath.Join(filepath.Dir(path), "journal"))
+	stderr, err := os.CreateTemp(t.TempDir(), "stderr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(stderr.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	c := startTo(t, stderr, socket, "CELL_NAME=calc", "SDK_TEST_JOURNAL="+sent.LocalAddr().String(), fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino))
+	if _, err := dial(t, path).Call(t.Context(), mLog, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	entry := unixtest.Datagram(t, sent)
+	for _, field := range []string{"MESSAGE=hello\n", "ANSWER=42\n", "CELL=calc\n", "SYSLOG_IDENTIFIER=calc\n", "PRIORITY=4\n"} {
+		if !strings.Contains(entry, field) {
+			t.Errorf("entry %q has no %q", entry, field)
+		}
+	}
+	c.Process.Signal(syscall.SIGTERM)
+	c.exits(t, 0)
+	if written, _ := os.ReadFile(stderr.Name()); len(written) > 0 {
+		t.Errorf("standard error: %s", written)
+	}
+
+	c = start(t, socket, "SDK_TEST_JOURNAL="+sent.LocalAddr().String(), fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino))
+	if _, err := dial(t, path).Call(t.Context(), mLog, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	c.Process.Signal(syscall.SIGTERM)
+	c.exits(t, 0)
+	if !strings.Contains(c.stderr.String(), `"level":"WARN","msg":"hello","answer":42`) {
+		t.Errorf("standard error: %s", &c.stderr)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"testing"
+
+	"github.com/cell-network/cell/sdk/internal/topics"
 )
 
 // Who listens gets what is published from then on; who falls behind is told how much it missed, and publishing never waits.
@@ -13,7 +15,7 @@ func TestTopic(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	slow, quick := topic.Listen(ctx), topic.Listen(ctx)
-	const many = topicQueue + 44
+	const many = topics.Queue + 44
 	for i := 1; i <= many; i++ {
 		topic.Publish(i)
 		if i == 1 {
@@ -38,11 +40,11 @@ func TestTopic(t *testing.T) {
 			break
 		}
 	}
-	if missed != many-topicQueue {
-		t.Errorf("missed %d, want %d", missed, many-topicQueue)
+	if missed != many-topics.Queue {
+		t.Errorf("missed %d, want %d", missed, many-topics.Queue)
 	}
-	if len(topic.subs) != 0 {
-		t.Errorf("%d still subscribed", len(topic.subs))
+	if topic.Hub.Listening() != 0 {
+		t.Errorf("%d still subscribed", topic.Hub.Listening())
 	}
 	ended := topic.Listen(ctx)
 	cancel()
@@ -50,25 +52,5 @@ func TestTopic(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-	}
-}
-
-func TestMeta(t *testing.T) {
-	const id = "0af7651916cd43dd8448eb211c80319c"
-	ctx := t.Context()
-	if TraceID(ctx) != "" || Priority(ctx) != 0 {
-		t.Error("a context of no call has a trace or a priority")
-	}
-	ctx = WithPriority(WithTraceID(ctx, id), 7)
-	if m := metaOf(ctx); TraceID(ctx) != id || Priority(ctx) != 7 || m.priority != 7 {
-		t.Errorf("%s %d", TraceID(ctx), Priority(ctx))
-	}
-	for _, bad := range []string{"", "x", id[:30], id + "00"} {
-		if TraceID(WithTraceID(ctx, bad)) != id {
-			t.Errorf("%q was taken", bad)
-		}
-	}
-	if a, b := metaOf(t.Context()), metaOf(t.Context()); a.trace == b.trace {
-		t.Error("two calls that nothing caused have one trace")
 	}
 }

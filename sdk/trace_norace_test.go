@@ -1,17 +1,19 @@
 //go:build !race
 
-package sdk
+package sdk_test
 
 import (
 	"context"
 	"testing"
+
+	"github.com/cell-network/cell/sdk/stub"
 )
 
 // Without a tracer a call allocates as often as before there were any, at both ends together.
 func TestUntracedCallAllocates(t *testing.T) {
-	c := cellOf(t, "c", Method{ID: 1, Name: "Echo", Call: func(_ context.Context, b []byte) ([]byte, error) { return b, nil }})
+	c := cellOf(t, "c", stub.Method{ID: 1, Name: "Echo", Call: func(_ context.Context, b []byte) ([]byte, error) { return b, nil }})
 	ctx, request := t.Context(), make([]byte, 32)
-	for name, call := range map[string]func(context.Context, *Client, uint32, string, []byte) ([]byte, error){"Call": Call, "Repeat": Repeat} {
+	for name, call := range map[string]func(context.Context, *stub.Client, uint32, string, []byte) ([]byte, error){"Call": stub.Call, "Repeat": stub.Repeat} {
 		n := testing.AllocsPerRun(500, func() {
 			if _, err := call(ctx, c, 1, "Echo", request); err != nil {
 				t.Fatal(err)

@@ -9,11 +9,12 @@ import (
 	celltime "time"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 func _(cell Codec) {
 	var _ interface {
@@ -60,8 +61,8 @@ func _(v Pair) {
 var cellGenome []byte
 
 // CellBuild describes the cell to sdk.Main.
-func (cell Codec) CellBuild() *cellsdk.Genome {
-	return &cellsdk.Genome{
+func (cell Codec) CellBuild() *cellstub.Genome {
+	return &cellstub.Genome{
 		Name:    "codec",
 		Version: "1.0.0",
 		Hash:    "6e9ecae7bca42568ddf38905baae13d39216404d0f8c84a69393de2ef8a3dd8f",
@@ -69,7 +70,7 @@ func (cell Codec) CellBuild() *cellsdk.Genome {
 		Accepts: []string{
 			"5856c31af56a00bca469aaf1938d6408999fd1e9480f5f1c91c64fa6e5e6eea4",
 		},
-		Methods: []cellsdk.Method{
+		Methods: []cellstub.Method{
 			{ID: 1, Name: "Swap",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
 					var p1 Pair
@@ -104,7 +105,7 @@ func (cell Codec) CellBuild() *cellsdk.Genome {
 				}},
 			{ID: 2, Name: "Collect",
 				Stream: func(ctx cellctx.Context, request []byte, stream *cellwire.Stream) (b []byte, err error) {
-					err = cell.Collect(ctx, cellsdk.ReceiveItems(stream, cellInCollect))
+					err = cell.Collect(ctx, cellstub.ReceiveItems(stream, cellInCollect))
 					if cellwire.Failed(err) {
 						return b, err
 					}

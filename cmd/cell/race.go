@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cell-network/cell/sdk"
+	"github.com/cell-network/cell/sdk/replicas"
 	"github.com/cell-network/cell/sdk/wire"
 )
 
@@ -47,7 +47,7 @@ own. A cell that sleeps is woken and has called nobody yet.`,
 				_, err = c.OutOrStdout().Write(append(data, '\n'))
 				return err
 			}
-			var all []sdk.RaceReport
+			var all []replicas.Report
 			if err := json.Unmarshal(data, &all); err != nil {
 				return fmt.Errorf("choices of %s: %w", words[0], err)
 			}
@@ -64,7 +64,7 @@ own. A cell that sleeps is woken and has called nobody yet.`,
 	return c
 }
 
-func printRace(w io.Writer, r sdk.RaceReport, now time.Time) {
+func printRace(w io.Writer, r replicas.Report, now time.Time) {
 	at := now.UTC().Format("[2006-01-02T15:04:05Z]")
 	fmt.Fprintf(w, "%s  racer  %s  %s, %s, %d hedged, %d made again\n",
 		at, r.Need, count(len(r.Candidates), "candidate"), count(int(r.Calls), "call"), r.Hedged, r.Retried)

@@ -8,11 +8,12 @@ import (
 	cellerrors "errors"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 func _(cell Calculator) {
 	var _ interface {
@@ -35,14 +36,14 @@ func _(v Overflow) {
 var cellGenome []byte
 
 // CellBuild describes the cell to sdk.Main.
-func (cell Calculator) CellBuild() *cellsdk.Genome {
-	return &cellsdk.Genome{
+func (cell Calculator) CellBuild() *cellstub.Genome {
+	return &cellstub.Genome{
 		Name:    "calculator",
 		Version: "1.0.0",
 		Hash:    "0df2abaa18f01fb094ef7f5b74539f4913b0af066115665378a0859be41c4235",
 		JSON:    cellGenome,
 		Error:   cellError,
-		Methods: []cellsdk.Method{
+		Methods: []cellstub.Method{
 			{ID: 1, Name: "Add",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
 					var p1 int64

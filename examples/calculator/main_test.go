@@ -8,10 +8,11 @@ import (
 
 	"github.com/cell-network/cell/sdk"
 	"github.com/cell-network/cell/sdk/genome"
+	"github.com/cell-network/cell/sdk/stub"
 )
 
 // use calls the generated code as a word from the shell would.
-func use(cell *sdk.Genome, words ...string) (string, error) {
+func use(cell *stub.Genome, words ...string) (string, error) {
 	g, err := genome.Parse(cell.JSON)
 	if err != nil {
 		return "", err

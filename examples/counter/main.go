@@ -18,16 +18,17 @@ import (
 	"time"
 
 	"github.com/cell-network/cell/sdk"
+	"github.com/cell-network/cell/sdk/hot"
 )
 
-// state is what outlives the process. A version with other fields says with sdk.From how it makes its own of this one.
+// state is what outlives the process. A version with other fields says with hot.From how it makes its own of this one.
 type state struct {
 	Total uint64
 }
 
 type counter struct {
-	state   *sdk.HotValue[state]
-	clients *sdk.Conns
+	state   *hot.Value[state]
+	clients *hot.Conns
 
 	mu      sync.Mutex
 	open    map[net.Conn]bool
@@ -55,10 +56,10 @@ func (c *counter) start() error {
 	if len(listeners) == 0 {
 		return errors.New("no socket was handed over: run it with `cell mitosis .` in its directory")
 	}
-	if c.state, err = sdk.Hot[state]("state"); err != nil {
+	if c.state, err = hot.Open[state]("state"); err != nil {
 		return err
 	}
-	if c.clients, err = sdk.HotConns("clients"); err != nil {
+	if c.clients, err = hot.OpenConns("clients"); err != nil {
 		return err
 	}
 	for _, conn := range c.clients.Found() {

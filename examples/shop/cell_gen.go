@@ -9,11 +9,12 @@ import (
 
 	cellpkg1 "github.com/cell-network/cell/examples/shop/cells/billing"
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 func _(cell *Shop) {
 	var _ interface {
@@ -82,14 +83,14 @@ func _(v cellpkg1.Voucher) {
 var cellGenome []byte
 
 // CellBuild describes the cell to sdk.Main.
-func (cell *Shop) CellBuild() *cellsdk.Genome {
-	return &cellsdk.Genome{
+func (cell *Shop) CellBuild() *cellstub.Genome {
+	return &cellstub.Genome{
 		Name:    "shop",
 		Version: "1.0.0",
 		Hash:    "5aad15af07c8a582536430589fdac732dc23cabb811e4cd2c32b81d8eeb20f21",
 		JSON:    cellGenome,
 		Error:   cellError,
-		Methods: []cellsdk.Method{
+		Methods: []cellstub.Method{
 			{ID: 1, Name: "Buy",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
 					var p1 string

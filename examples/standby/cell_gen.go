@@ -7,11 +7,12 @@ import (
 	_ "embed"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 func _(cell *Standby) {
 	var _ interface {
@@ -27,13 +28,13 @@ func _(cell *Standby) {
 var cellGenome []byte
 
 // CellBuild describes the cell to sdk.Main.
-func (cell *Standby) CellBuild() *cellsdk.Genome {
-	return &cellsdk.Genome{
+func (cell *Standby) CellBuild() *cellstub.Genome {
+	return &cellstub.Genome{
 		Name:    "standby",
 		Version: "1.0.0",
 		Hash:    "7f03b808bae450fec88d879727c02bab30187b1889b8476d800bd3d51307e757",
 		JSON:    cellGenome,
-		Methods: []cellsdk.Method{
+		Methods: []cellstub.Method{
 			{ID: 1, Name: "Answer",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
 					var p1 string

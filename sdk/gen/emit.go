@@ -26,7 +26,7 @@ type emitter struct {
 
 func newEmitter(g *genome.Genome, std string) *emitter {
 	return &emitter{g: g, std: std, body: &bytes.Buffer{}, funcs: map[string]string{}, imports: map[string]string{
-		sdkPath: "cellsdk", wirePath: "cellwire",
+		sdkPath: "cellsdk", stubPath: "cellstub", wirePath: "cellwire",
 	}}
 }
 

@@ -46,7 +46,7 @@ func (e *provider) pkg(p *types.Package) string {
 // guards make a plain go build fail when the source has changed since.
 func (e *provider) guards() {
 	e.p("// This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.")
-	e.p("const _ = cellsdk.GeneratedV3\n")
+	e.p("const _ = cellstub.V4\n")
 	e.p("func _(cell %s) {\nvar _ interface {", e.receiver())
 	for i := range e.g.Methods {
 		if !e.g.Methods[i].Topic {
@@ -137,7 +137,7 @@ func (e *provider) build(data []byte) {
 		e.p("var cellGenome = []byte(%q)\n", data)
 	}
 	e.p("// CellBuild describes the cell to sdk.Main.")
-	e.p("func (cell %s) CellBuild() *cellsdk.Genome {\nreturn &cellsdk.Genome{", e.receiver())
+	e.p("func (cell %s) CellBuild() *cellstub.Genome {\nreturn &cellstub.Genome{", e.receiver())
 	e.p("Name: %q,\nVersion: %q,\nHash: %q,\nJSON: cellGenome,", e.g.Cell, e.g.Version, e.g.WireHash())
 	if len(e.g.Accepts) > 0 {
 		e.p("Accepts: []string{")
@@ -149,7 +149,7 @@ func (e *provider) build(data []byte) {
 	if len(e.g.Errors) > 0 {
 		e.p("Error: cellError,")
 	}
-	e.p("Methods: []cellsdk.Method{")
+	e.p("Methods: []cellstub.Method{")
 	for i := range e.g.Methods {
 		e.method(&e.g.Methods[i])
 	}
@@ -167,7 +167,7 @@ func (e *provider) method(m *genome.Method) {
 		e.p("Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {")
 	}
 	if m.Topic {
-		e.p("return b, cellsdk.Subscribe(ctx, stream, &%s, cellOut%s)\n}},", m.Name, m.Name)
+		e.p("return b, cellstub.Subscribe(ctx, stream, &%s, cellOut%s)\n}},", m.Name, m.Name)
 		e.appendItem("cellOut"+m.Name, m.Out)
 		return
 	}
@@ -180,7 +180,7 @@ func (e *provider) method(m *genome.Method) {
 		args[len(args)-1] += "..."
 	}
 	if m.In != nil {
-		args = append(args, fmt.Sprintf("cellsdk.ReceiveItems(stream, cellIn%s)", m.Name))
+		args = append(args, fmt.Sprintf("cellstub.ReceiveItems(stream, cellIn%s)", m.Name))
 		e.readItem("cellIn"+m.Name, m.In)
 	}
 	if len(m.Request.Fields) > 0 {
@@ -212,7 +212,7 @@ func (e *provider) method(m *genome.Method) {
 	}
 	if m.Out != nil {
 		e.appendItem("cellOut"+m.Name, m.Out)
-		e.p("return b, cellsdk.SendItems(stream, items, cellOut%s)\n}},", m.Name)
+		e.p("return b, cellstub.SendItems(stream, items, cellOut%s)\n}},", m.Name)
 		return
 	}
 	if len(m.Result.Fields) == 0 {

@@ -89,23 +89,23 @@ func comment(doc string) string {
 func (e *client) head(need string) {
 	e.imports["context"] = "context"
 	typ := e.g.Serves
-	e.p("const _ = cellsdk.GeneratedV3\n")
+	e.p("const _ = cellstub.V4\n")
 	e.p("// Cell is the cell %s as this package knows it.", e.g.Cell)
-	e.p("var Cell = cellsdk.Remote{")
+	e.p("var Cell = cellstub.Remote{")
 	e.p("Need: %q,\nVersion: %q,\nHash: %q,", need, e.g.Version, e.g.WireHash())
 	if len(e.g.Errors) > 0 {
 		e.p("Error: cellError,")
 	}
 	e.p("}\n")
 	e.p("// %s calls the cell %s. It may be used by many goroutines at once, and connects anew when a connection ends.", typ, e.g.Cell)
-	e.p("type %s struct{ client *cellsdk.Client }\n", typ)
+	e.p("type %s struct{ client *cellstub.Client }\n", typ)
 	e.p("// Dial connects to the cell; sdk.Close ends the connection. It wakes a cell that sleeps, and waits for it as long as ctx")
 	e.p("// allows.")
 	e.p("func Dial(ctx context.Context, options ...cellsdk.DialOption) (*%s, error) {", typ)
-	e.p("client, err := cellsdk.Dial(ctx, &Cell, options...)\nif err != nil {\nreturn nil, err\n}")
+	e.p("client, err := cellstub.Dial(ctx, &Cell, options...)\nif err != nil {\nreturn nil, err\n}")
 	e.p("return &%s{client}, nil\n}\n", typ)
 	e.p("// CellClient is for functions of package sdk.")
-	e.p("func (cell *%s) CellClient() *cellsdk.Client { return cell.client }\n", typ)
+	e.p("func (cell *%s) CellClient() *cellstub.Client { return cell.client }\n", typ)
 	if len(e.g.Errors) > 0 {
 		e.errors()
 	}
@@ -184,25 +184,25 @@ func (e *client) method(m *genome.Method) {
 	}
 	switch {
 	case m.In != nil && m.Out != nil:
-		e.p("%s %s {\nreturn cellsdk.Exchange%s)\n}\n", head, e.seq(m.Out), call)
+		e.p("%s %s {\nreturn cellstub.Exchange%s)\n}\n", head, e.seq(m.Out), call)
 		return
 	case m.Out != nil:
 		verb := "Receive"
 		if m.Topic {
 			verb = "Listen"
 		}
-		e.p("%s %s {\nreturn cellsdk.%s%s)\n}\n", head, e.seq(m.Out), verb, call)
+		e.p("%s %s {\nreturn cellstub.%s%s)\n}\n", head, e.seq(m.Out), verb, call)
 		return
 	case m.OneWay:
-		e.p("%s error {\nreturn cellsdk.Notify%s)\n}\n", head, call)
+		e.p("%s error {\nreturn cellstub.Notify%s)\n}\n", head, call)
 		return
 	}
-	verb := "cellsdk.Call"
+	verb := "cellstub.Call"
 	if m.Repeatable {
-		verb = "cellsdk.Repeat"
+		verb = "cellstub.Repeat"
 	}
 	if m.In != nil {
-		verb = "cellsdk.Send"
+		verb = "cellstub.Send"
 	}
 	if len(m.Result.Fields) == 0 {
 		e.p("%s error {\n_, err := %s%s)\nreturn err\n}\n", head, verb, call)
@@ -237,7 +237,7 @@ func (e *client) result(m *genome.Method) {
 	e.codec("cellResult"+m.Name, "decodes the results of "+m.Name, fmt.Sprintf("(data []byte, failed error) (%s, err error)", strings.Join(types, ", ")), func() {
 		e.p("if failed != nil {\nerr = failed\nreturn\n}\nf := cellwire.NewFields(data)")
 		e.loop(&m.Result, func(i int) string { return fmt.Sprintf("r%d", i+1) })
-		e.p("if !f.OK() {\nerr = cellsdk.BadResult(&Cell, %q, f.Err())\nreturn\n}\ncellwire.Recycle(data)\nreturn", m.Name)
+		e.p("if !f.OK() {\nerr = cellstub.BadResult(&Cell, %q, f.Err())\nreturn\n}\ncellwire.Recycle(data)\nreturn", m.Name)
 	})
 }
 

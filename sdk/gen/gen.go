@@ -24,6 +24,7 @@ const (
 // sdkPath is the package whose Main serves a cell, wirePath the one with the helpers of generated code.
 const (
 	sdkPath  = "github.com/cell-network/cell/sdk"
+	stubPath = sdkPath + "/stub"
 	wirePath = sdkPath + "/wire"
 )
 

@@ -8,13 +8,14 @@ import (
 	"testing"
 )
 
-// module makes a copy of what generated code needs, with a package sdk that only stands in: generated code is compiled
+// module makes a copy of what generated code needs, with packages sdk and stub that only stand in: generated code is compiled
 // against the true helpers, whatever else package sdk is made of. The cell under test is in its folder t.
 func module(t testing.TB) (dir string) {
 	t.Helper()
 	root := t.TempDir()
 	for from, to := range map[string]string{
-		"../../go.mod": "go.mod", "../../go.sum": "go.sum", "../cell.go": "sdk/cell.go", "testdata/sdk/sdk.go.txt": "sdk/main.go",
+		"../../go.mod": "go.mod", "../../go.sum": "go.sum", "testdata/sdk/sdk.go.txt": "sdk/main.go",
+		"../internal/generated/generated.go": "sdk/internal/generated/generated.go", "testdata/sdk/stub.go.txt": "sdk/stub/stub.go",
 		"../wire/codec.go": "sdk/wire/codec.go", "../wire/recycle.go": "sdk/wire/recycle.go", "../wire/fields.go": "sdk/wire/fields.go", "../wire/array.go": "sdk/wire/array.go",
 	} {
 		data, err := os.ReadFile(from)

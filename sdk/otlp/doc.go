@@ -15,7 +15,7 @@ import (
 	"log/slog"
 	"os"
 
-	"github.com/cell-network/cell/sdk"
+	"github.com/cell-network/cell/sdk/trace"
 )
 
 // Start sends the spans of the calls that this process makes and serves from now on, if the environment names an endpoint. It is called
@@ -30,9 +30,9 @@ func Start() (stop func()) {
 		return func() {}
 	}
 	e := newExporter(c)
-	sdk.SetTracer(e)
+	trace.Set(e)
 	return func() {
-		sdk.SetTracer(nil)
+		trace.Set(nil)
 		ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 		defer cancel()
 		e.Stop(ctx)

@@ -7,7 +7,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"github.com/cell-network/cell/sdk"
+	"github.com/cell-network/cell/sdk/trace"
 	"github.com/cell-network/cell/sdk/wire"
 )
 
@@ -32,7 +32,7 @@ func resource(service, instance, version string) []byte {
 }
 
 // encode makes an ExportTraceServiceRequest.
-func encode(resource []byte, spans []*sdk.Span) []byte {
+func encode(resource []byte, spans []*trace.Span) []byte {
 	inScope := message(nil, 1, text(nil, 1, scope)) // ScopeSpans
 	var one []byte
 	for _, s := range spans {
@@ -42,7 +42,7 @@ func encode(resource []byte, spans []*sdk.Span) []byte {
 	return message(nil, 1, message(message(nil, 1, resource), 2, inScope)) // ResourceSpans
 }
 
-func appendSpan(b []byte, s *sdk.Span) []byte {
+func appendSpan(b []byte, s *trace.Span) []byte {
 	kind, flags, other := uint64(kindClient), uint32(wire.Sampled), "server.address"
 	if s.Served {
 		kind, flags, other = kindServer, flags|flagHasRemote|flagRemote, "client.address"
@@ -78,7 +78,7 @@ func appendSpan(b []byte, s *sdk.Span) []byte {
 
 // failed tells whether a span counts as an error: for the caller all that is no result; for the cell that serves what is its own fault, as
 // the conventions for RPC have it, and not an error that it answers on purpose.
-func failed(s *sdk.Span) bool {
+func failed(s *trace.Span) bool {
 	if !s.Served {
 		return s.Status != "ok"
 	}

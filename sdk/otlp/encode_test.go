@@ -11,9 +11,9 @@ import (
 
 	collector "go.opentelemetry.io/proto/slim/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/slim/otlp/common/v1"
-	trace "go.opentelemetry.io/proto/slim/otlp/trace/v1"
+	traces "go.opentelemetry.io/proto/slim/otlp/trace/v1"
 
-	"github.com/cell-network/cell/sdk"
+	"github.com/cell-network/cell/sdk/trace"
 )
 
 var noon = time.Unix(1_800_000_000, 123)
@@ -27,7 +27,7 @@ func texts(attributes []*common.KeyValue) string {
 }
 
 // decode is OpenTelemetry's own. Fields that it does not know would be left in the message.
-func decode(t testing.TB, body []byte) *trace.ResourceSpans {
+func decode(t testing.TB, body []byte) *traces.ResourceSpans {
 	t.Helper()
 	var request collector.ExportTraceServiceRequest
 	if err := proto.Unmarshal(body, &request); err != nil {
@@ -49,19 +49,19 @@ func decode(t testing.TB, body []byte) *trace.ResourceSpans {
 }
 
 func TestEncode(t *testing.T) {
-	first := &sdk.Span{
+	first := &trace.Span{
 		Trace: [16]byte{1, 15: 2}, ID: [8]byte{3}, Cell: "shop.users", Method: "Get", Peer: "shop.users:2", Begun: noon, Ended: noon.Add(time.Second),
-		Status: "ok", Attempts: []sdk.Attempt{{Peer: "shop.users:2", At: noon}},
+		Status: "ok", Attempts: []trace.Attempt{{Peer: "shop.users:2", At: noon}},
 	}
-	served := &sdk.Span{
+	served := &trace.Span{
 		Trace: first.Trace, ID: [8]byte{4}, Parent: first.ID, Served: true, Cell: "shop.users", Method: "Get", Peer: "shop.web", Begun: noon, Ended: noon,
 		Status: "application", Error: "Not\xffFound",
 	}
-	raced := &sdk.Span{
+	raced := &trace.Span{
 		Trace: first.Trace, ID: [8]byte{5}, Parent: served.ID, Cell: "db", Method: "Find", Begun: noon, Ended: noon, Status: "down",
-		Attempts: []sdk.Attempt{{Peer: "db", At: noon}, {Peer: "db:2", At: noon.Add(1)}},
+		Attempts: []trace.Attempt{{Peer: "db", At: noon}, {Peer: "db:2", At: noon.Add(1)}},
 	}
-	got := decode(t, encode(resource("shop", "shop:3", "1.2.0"), []*sdk.Span{first, served, raced}))
+	got := decode(t, encode(resource("shop", "shop:3", "1.2.0"), []*trace.Span{first, served, raced}))
 	if got, want := texts(got.Resource.Attributes), "service.name=shop service.version=1.2.0 service.instance.id=shop:3 telemetry.sdk.language=go telemetry.sdk.name=cell"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -70,32 +70,32 @@ func TestEncode(t *testing.T) {
 	}
 	for i, want := range []struct {
 		name, attributes string
-		kind             trace.Span_SpanKind
-		status           trace.Status_StatusCode
-		flags            trace.SpanFlags
+		kind             traces.Span_SpanKind
+		status           traces.Status_StatusCode
+		flags            traces.SpanFlags
 		events           string
 	}{
 		{
 			"shop.users/Get", "rpc.system=cell rpc.service=shop.users rpc.method=Get server.address=shop.users:2",
-			trace.Span_SPAN_KIND_CLIENT, trace.Status_STATUS_CODE_UNSET, 1, "",
+			traces.Span_SPAN_KIND_CLIENT, traces.Status_STATUS_CODE_UNSET, 1, "",
 		},
 		{
 			"shop.users/Get", "rpc.system=cell rpc.service=shop.users rpc.method=Get client.address=shop.web error.type=Not\uFFFDFound",
-			trace.Span_SPAN_KIND_SERVER, trace.Status_STATUS_CODE_UNSET,
-			1 | trace.SpanFlags_SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK | trace.SpanFlags_SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK, "",
+			traces.Span_SPAN_KIND_SERVER, traces.Status_STATUS_CODE_UNSET,
+			1 | traces.SpanFlags_SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK | traces.SpanFlags_SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK, "",
 		},
 		{
 			"db/Find", "rpc.system=cell rpc.service=db rpc.method=Find error.type=down",
-			trace.Span_SPAN_KIND_CLIENT, trace.Status_STATUS_CODE_ERROR, 1,
+			traces.Span_SPAN_KIND_CLIENT, traces.Status_STATUS_CODE_ERROR, 1,
 			fmt.Sprintf("%d attempt server.address=db;%d attempt server.address=db:2;", noon.UnixNano(), noon.UnixNano()+1),
 		},
 	} {
-		s, in := got.ScopeSpans[0].Spans[i], []*sdk.Span{first, served, raced}[i]
+		s, in := got.ScopeSpans[0].Spans[i], []*trace.Span{first, served, raced}[i]
 		events := ""
 		for _, e := range s.Events {
 			events += fmt.Sprint(e.TimeUnixNano, " ", e.Name, " ", texts(e.Attributes), ";")
 		}
-		if s.Name != want.name || texts(s.Attributes) != want.attributes || s.Kind != want.kind || s.GetStatus().GetCode() != want.status || trace.SpanFlags(s.Flags) != want.flags || events != want.events {
+		if s.Name != want.name || texts(s.Attributes) != want.attributes || s.Kind != want.kind || s.GetStatus().GetCode() != want.status || traces.SpanFlags(s.Flags) != want.flags || events != want.events {
 			t.Errorf("%v\n%s\n%s", s, texts(s.Attributes), events)
 		}
 		parent := in.Parent[:]
@@ -117,7 +117,7 @@ func TestFailed(t *testing.T) {
 	} {
 		got := ""
 		for _, served := range []bool{false, true} {
-			got += map[bool]string{true: "+", false: "-"}[failed(&sdk.Span{Served: served, Status: status})]
+			got += map[bool]string{true: "+", false: "-"}[failed(&trace.Span{Served: served, Status: status})]
 		}
 		if got != want {
 			t.Errorf("%s: %s, want %s", status, got, want)

@@ -15,7 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cell-network/cell/sdk"
+	"github.com/cell-network/cell/sdk/trace"
 )
 
 const (
@@ -30,11 +30,11 @@ const (
 	maxWhy      = 200
 )
 
-// exporter is a sdk.Tracer: it delivers spans from a goroutine of its own, in batches.
+// exporter is a trace.Tracer: it delivers spans from a goroutine of its own, in batches.
 type exporter struct {
 	*config
 	client *http.Client
-	queue  chan *sdk.Span
+	queue  chan *trace.Span
 
 	version atomic.Pointer[string]
 	lost    atomic.Uint64
@@ -57,7 +57,7 @@ func newExporter(c *config) *exporter {
 
 func prepare(c *config) *exporter {
 	e := &exporter{
-		config: c, queue: make(chan *sdk.Span, maxQueue), stopping: make(chan struct{}), done: make(chan struct{}),
+		config: c, queue: make(chan *trace.Span, maxQueue), stopping: make(chan struct{}), done: make(chan struct{}),
 		delay: delay, firstWait: firstWait,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -72,8 +72,8 @@ func prepare(c *config) *exporter {
 	return e
 }
 
-// End implements sdk.Tracer.
-func (e *exporter) End(s *sdk.Span) {
+// End implements trace.Tracer.
+func (e *exporter) End(s *trace.Span) {
 	select {
 	case e.queue <- s:
 	default:
@@ -81,10 +81,10 @@ func (e *exporter) End(s *sdk.Span) {
 	}
 }
 
-// Serves implements sdk.Tracer.
+// Serves implements trace.Tracer.
 func (e *exporter) Serves(version string) { e.version.Store(&version) }
 
-// Stop implements sdk.Tracer. What is queued is tried once.
+// Stop implements trace.Tracer. What is queued is tried once.
 func (e *exporter) Stop(ctx context.Context) {
 	e.stop.Do(func() { close(e.stopping) })
 	select {
@@ -121,7 +121,7 @@ func (e *exporter) run() {
 
 // collect waits for spans, and from the first on for as many as a request has or until the delay is over. It returns none when the
 // process stops and all are delivered.
-func (e *exporter) collect() (batch []*sdk.Span) {
+func (e *exporter) collect() (batch []*trace.Span) {
 	var late <-chan time.Time
 	for len(batch) < maxBatch {
 		select {
@@ -146,7 +146,7 @@ func (e *exporter) collect() (batch []*sdk.Span) {
 }
 
 // deliver sends a batch, again when the collector is away or has too much to do.
-func (e *exporter) deliver(batch []*sdk.Span) {
+func (e *exporter) deliver(batch []*trace.Span) {
 	version := ""
 	if v := e.version.Load(); v != nil {
 		version = *v

@@ -19,7 +19,7 @@ import (
 
 	collector "go.opentelemetry.io/proto/slim/otlp/collector/trace/v1"
 
-	"github.com/cell-network/cell/sdk"
+	"github.com/cell-network/cell/sdk/trace"
 )
 
 // receiver is a collector: an HTTP server that answers as it is told and decodes what it takes.
@@ -109,8 +109,8 @@ func export(t testing.TB, env settings, change func(*exporter)) *exporter {
 	return e
 }
 
-func span(i int) *sdk.Span {
-	return &sdk.Span{Trace: [16]byte{1}, ID: [8]byte{1}, Cell: "c", Method: fmt.Sprint("m", i), Begun: noon, Ended: noon, Status: "ok"}
+func span(i int) *trace.Span {
+	return &trace.Span{Trace: [16]byte{1}, ID: [8]byte{1}, Cell: "c", Method: fmt.Sprint("m", i), Begun: noon, Ended: noon, Status: "ok"}
 }
 
 func eventually(t testing.TB, what string, is func() bool) {

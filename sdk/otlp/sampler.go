@@ -41,7 +41,7 @@ func parseSampler(name, arg string) (s sampler, err error) {
 	return s, nil
 }
 
-// Sampled implements sdk.Tracer.
+// Sampled implements trace.Tracer.
 func (s sampler) Sampled(trace [16]byte, parent wire.Span) bool {
 	if s.parents && parent.ID != [8]byte{} {
 		return parent.Flags&wire.Sampled != 0

@@ -32,11 +32,15 @@ func TestContainers(t *testing.T) {
 			[]string{"make a control group", "read-only file system", "hint: mount cgroup2 writable"},
 		},
 		{
-			"no right to mount", []string{"--drop-capability=CAP_SYS_ADMIN"}, "cell mitosis /srv/app", 1,
+			"no right to mount",
+			[]string{"--drop-capability=CAP_SYS_ADMIN"},
+			"cell mitosis /srv/app", 1,
 			[]string{"operation not permitted", "hint: "},
 		},
 		{
-			"a user", []string{"--user=alice"}, "cell status", 1,
+			"a user",
+			[]string{"--user=alice"},
+			"cell status", 1,
 			[]string{"systemd does not run this machine", "hint: run it as root"},
 		},
 	} {

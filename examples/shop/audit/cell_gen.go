@@ -7,11 +7,12 @@ import (
 	_ "embed"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 func _(cell *Audit) {
 	var _ interface {
@@ -31,13 +32,13 @@ func _(v Entry) {
 var cellGenome []byte
 
 // CellBuild describes the cell to sdk.Main.
-func (cell *Audit) CellBuild() *cellsdk.Genome {
-	return &cellsdk.Genome{
+func (cell *Audit) CellBuild() *cellstub.Genome {
+	return &cellstub.Genome{
 		Name:    "audit",
 		Version: "1.0.0",
 		Hash:    "e18ba8cdc37109cec65b157f8a4507952e3c87c76f65e414c756d6748042d5d7",
 		JSON:    cellGenome,
-		Methods: []cellsdk.Method{
+		Methods: []cellstub.Method{
 			{ID: 1, Name: "Record",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
 					var p1 Entry

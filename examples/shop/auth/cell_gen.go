@@ -10,11 +10,12 @@ import (
 
 	cellpkg1 "github.com/cell-network/cell/examples/shop/auth/cells/users"
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 func _(cell *Auth) {
 	var _ interface {
@@ -39,14 +40,14 @@ func _(v cellpkg1.User) {
 var cellGenome []byte
 
 // CellBuild describes the cell to sdk.Main.
-func (cell *Auth) CellBuild() *cellsdk.Genome {
-	return &cellsdk.Genome{
+func (cell *Auth) CellBuild() *cellstub.Genome {
+	return &cellstub.Genome{
 		Name:    "auth",
 		Version: "1.0.0",
 		Hash:    "ac84b37853cb044edda90f456ba30a074c63cf505f0af5fa1cbbd41f6ec9f748",
 		JSON:    cellGenome,
 		Error:   cellError,
-		Methods: []cellsdk.Method{
+		Methods: []cellstub.Method{
 			{ID: 1, Name: "SignIn",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
 					var p1 string

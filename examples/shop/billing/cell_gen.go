@@ -8,11 +8,12 @@ import (
 	cellerrors "errors"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 func _(cell *Billing) {
 	var _ interface {
@@ -64,14 +65,14 @@ func _(v Voucher) {
 var cellGenome []byte
 
 // CellBuild describes the cell to sdk.Main.
-func (cell *Billing) CellBuild() *cellsdk.Genome {
-	return &cellsdk.Genome{
+func (cell *Billing) CellBuild() *cellstub.Genome {
+	return &cellstub.Genome{
 		Name:    "billing",
 		Version: "1.0.0",
 		Hash:    "275506b3f9b5854d494b1beaa31e9b650c7b95300b42eb92deda66b2155ccb4c",
 		JSON:    cellGenome,
 		Error:   cellError,
-		Methods: []cellsdk.Method{
+		Methods: []cellstub.Method{
 			{ID: 1, Name: "Charge",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
 					var p1 string

@@ -9,11 +9,12 @@ import (
 	celliter "iter"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 func _(cell *Catalog) {
 	var _ interface {
@@ -42,22 +43,22 @@ func _(v TooFew) {
 var cellGenome []byte
 
 // CellBuild describes the cell to sdk.Main.
-func (cell *Catalog) CellBuild() *cellsdk.Genome {
-	return &cellsdk.Genome{
+func (cell *Catalog) CellBuild() *cellstub.Genome {
+	return &cellstub.Genome{
 		Name:    "catalog",
 		Version: "1.0.0",
 		Hash:    "a38b654b1c326f49ebc022b432d4c8fd5e0023230f026a1b2957d0f45dee3264",
 		JSON:    cellGenome,
 		Error:   cellError,
-		Methods: []cellsdk.Method{
+		Methods: []cellstub.Method{
 			{ID: 1, Name: "List",
 				Stream: func(ctx cellctx.Context, request []byte, stream *cellwire.Stream) (b []byte, err error) {
 					items := cell.List(ctx)
-					return b, cellsdk.SendItems(stream, items, cellOutList)
+					return b, cellstub.SendItems(stream, items, cellOutList)
 				}},
 			{ID: 2, Name: "Import",
 				Stream: func(ctx cellctx.Context, request []byte, stream *cellwire.Stream) (b []byte, err error) {
-					r1, err := cell.Import(ctx, cellsdk.ReceiveItems(stream, cellInImport))
+					r1, err := cell.Import(ctx, cellstub.ReceiveItems(stream, cellInImport))
 					if cellwire.Failed(err) {
 						return b, err
 					}

@@ -9,11 +9,12 @@ import (
 	celltime "time"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 func _(cell *Users) {
 	var _ interface {
@@ -42,14 +43,14 @@ func _(v WrongPassword) { _ = struct{}(v) }
 var cellGenome []byte
 
 // CellBuild describes the cell to sdk.Main.
-func (cell *Users) CellBuild() *cellsdk.Genome {
-	return &cellsdk.Genome{
+func (cell *Users) CellBuild() *cellstub.Genome {
+	return &cellstub.Genome{
 		Name:    "users",
 		Version: "1.0.0",
 		Hash:    "e7a15fa06e415aa21cb7ad47a755d00932cda460246a053538d860ebc2c15fac",
 		JSON:    cellGenome,
 		Error:   cellError,
-		Methods: []cellsdk.Method{
+		Methods: []cellstub.Method{
 			{ID: 1, Name: "Register",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
 					var p1 string
@@ -112,7 +113,7 @@ func (cell *Users) CellBuild() *cellsdk.Genome {
 				}},
 			{ID: 3, Name: "Registered",
 				Stream: func(ctx cellctx.Context, request []byte, stream *cellwire.Stream) (b []byte, err error) {
-					return b, cellsdk.Subscribe(ctx, stream, &Registered, cellOutRegistered)
+					return b, cellstub.Subscribe(ctx, stream, &Registered, cellOutRegistered)
 				}},
 		},
 	}

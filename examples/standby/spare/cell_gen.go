@@ -7,11 +7,12 @@ import (
 	_ "embed"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
 // This file fits the sources only as they were when it was made. Where the compiler complains here, run cell build.
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 func _(cell Spare) {
 	var _ interface {
@@ -23,13 +24,13 @@ func _(cell Spare) {
 var cellGenome []byte
 
 // CellBuild describes the cell to sdk.Main.
-func (cell Spare) CellBuild() *cellsdk.Genome {
-	return &cellsdk.Genome{
+func (cell Spare) CellBuild() *cellstub.Genome {
+	return &cellstub.Genome{
 		Name:    "spare",
 		Version: "1.0.0",
 		Hash:    "4f36b5d5a6ae7600ce0eb2063753d2667c9a4247c260e8a6a4526c9201dc066a",
 		JSON:    cellGenome,
-		Methods: []cellsdk.Method{
+		Methods: []cellstub.Method{
 			{ID: 1, Name: "Answer",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
 					var p1 string

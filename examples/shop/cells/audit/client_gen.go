@@ -9,25 +9,26 @@ import (
 	"context"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 // Cell is the cell audit as this package knows it.
-var Cell = cellsdk.Remote{
+var Cell = cellstub.Remote{
 	Need:    "audit",
 	Version: "1.0.0",
 	Hash:    "e18ba8cdc37109cec65b157f8a4507952e3c87c76f65e414c756d6748042d5d7",
 }
 
 // Audit calls the cell audit. It may be used by many goroutines at once, and connects anew when a connection ends.
-type Audit struct{ client *cellsdk.Client }
+type Audit struct{ client *cellstub.Client }
 
 // Dial connects to the cell; sdk.Close ends the connection. It wakes a cell that sleeps, and waits for it as long as ctx
 // allows.
 func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Audit, error) {
-	client, err := cellsdk.Dial(ctx, &Cell, options...)
+	client, err := cellstub.Dial(ctx, &Cell, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -35,16 +36,16 @@ func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Audit, error) {
 }
 
 // CellClient is for functions of package sdk.
-func (cell *Audit) CellClient() *cellsdk.Client { return cell.client }
+func (cell *Audit) CellClient() *cellstub.Client { return cell.client }
 
 // Record writes an entry. It is an event: nobody waits for it.
 func (cell *Audit) Record(ctx context.Context, e Entry) error {
-	return cellsdk.Notify(ctx, cell.client, 1, "Record", cellRequestRecord(e))
+	return cellstub.Notify(ctx, cell.client, 1, "Record", cellRequestRecord(e))
 }
 
 // Entries returns what was written, oldest first.
 func (cell *Audit) Entries(ctx context.Context) ([]Entry, error) {
-	return cellResultEntries(cellsdk.Call(ctx, cell.client, 2, "Entries", nil))
+	return cellResultEntries(cellstub.Call(ctx, cell.client, 2, "Entries", nil))
 }
 
 // Entry is something that happened.
@@ -99,7 +100,7 @@ func cellResultEntries(data []byte, failed error) (r1 []Entry, err error) {
 		}
 	}
 	if !f.OK() {
-		err = cellsdk.BadResult(&Cell, "Entries", f.Err())
+		err = cellstub.BadResult(&Cell, "Entries", f.Err())
 		return
 	}
 	cellwire.Recycle(data)

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 // Cell is the cell auth as this package knows it.
-var Cell = cellsdk.Remote{
+var Cell = cellstub.Remote{
 	Need:    "auth",
 	Version: "1.0.0",
 	Hash:    "ac84b37853cb044edda90f456ba30a074c63cf505f0af5fa1cbbd41f6ec9f748",
@@ -24,12 +25,12 @@ var Cell = cellsdk.Remote{
 }
 
 // Auth calls the cell auth. It may be used by many goroutines at once, and connects anew when a connection ends.
-type Auth struct{ client *cellsdk.Client }
+type Auth struct{ client *cellstub.Client }
 
 // Dial connects to the cell; sdk.Close ends the connection. It wakes a cell that sleeps, and waits for it as long as ctx
 // allows.
 func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Auth, error) {
-	client, err := cellsdk.Dial(ctx, &Cell, options...)
+	client, err := cellstub.Dial(ctx, &Cell, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Auth, error) {
 }
 
 // CellClient is for functions of package sdk.
-func (cell *Auth) CellClient() *cellsdk.Client { return cell.client }
+func (cell *Auth) CellClient() *cellstub.Client { return cell.client }
 
 // cellError makes the cell's own error of its name.
 func cellError(name, text string, payload []byte) (error, func(any) bool, error) {
@@ -65,12 +66,12 @@ func cellError(name, text string, payload []byte) (error, func(any) bool, error)
 
 // SignIn begins a session of an hour and returns its token.
 func (cell *Auth) SignIn(ctx context.Context, name, password string) (token string, _ error) {
-	return cellResultSignIn(cellsdk.Call(ctx, cell.client, 1, "SignIn", cellRequestSignIn(name, password)))
+	return cellResultSignIn(cellstub.Call(ctx, cell.client, 1, "SignIn", cellRequestSignIn(name, password)))
 }
 
 // Who returns whose session a token is. Its type is the one of the cell that provides it.
 func (cell *Auth) Who(ctx context.Context, token string) (User, error) {
-	return cellResultWho(cellsdk.Call(ctx, cell.client, 2, "Who", cellRequestWho(token)))
+	return cellResultWho(cellstub.Call(ctx, cell.client, 2, "Who", cellRequestWho(token)))
 }
 
 // Expired is returned for a token of no session that goes on.
@@ -153,7 +154,7 @@ func cellResultSignIn(data []byte, failed error) (r1 string, err error) {
 		}
 	}
 	if !f.OK() {
-		err = cellsdk.BadResult(&Cell, "SignIn", f.Err())
+		err = cellstub.BadResult(&Cell, "SignIn", f.Err())
 		return
 	}
 	cellwire.Recycle(data)
@@ -176,7 +177,7 @@ func cellResultWho(data []byte, failed error) (r1 User, err error) {
 		}
 	}
 	if !f.OK() {
-		err = cellsdk.BadResult(&Cell, "Who", f.Err())
+		err = cellstub.BadResult(&Cell, "Who", f.Err())
 		return
 	}
 	cellwire.Recycle(data)

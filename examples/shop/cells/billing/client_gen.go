@@ -9,13 +9,14 @@ import (
 	"context"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 // Cell is the cell billing as this package knows it.
-var Cell = cellsdk.Remote{
+var Cell = cellstub.Remote{
 	Need:    "billing",
 	Version: "1.0.0",
 	Hash:    "275506b3f9b5854d494b1beaa31e9b650c7b95300b42eb92deda66b2155ccb4c",
@@ -23,12 +24,12 @@ var Cell = cellsdk.Remote{
 }
 
 // Billing calls the cell billing. It may be used by many goroutines at once, and connects anew when a connection ends.
-type Billing struct{ client *cellsdk.Client }
+type Billing struct{ client *cellstub.Client }
 
 // Dial connects to the cell; sdk.Close ends the connection. It wakes a cell that sleeps, and waits for it as long as ctx
 // allows.
 func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Billing, error) {
-	client, err := cellsdk.Dial(ctx, &Cell, options...)
+	client, err := cellstub.Dial(ctx, &Cell, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +37,7 @@ func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Billing, error) 
 }
 
 // CellClient is for functions of package sdk.
-func (cell *Billing) CellClient() *cellsdk.Client { return cell.client }
+func (cell *Billing) CellClient() *cellstub.Client { return cell.client }
 
 // cellError makes the cell's own error of its name.
 func cellError(name, text string, payload []byte) (error, func(any) bool, error) {
@@ -56,7 +57,7 @@ func cellError(name, text string, payload []byte) (error, func(any) bool, error)
 
 // Charge takes cents from a payment.
 func (cell *Billing) Charge(ctx context.Context, name string, cents int64, with Payment) (Receipt, error) {
-	return cellResultCharge(cellsdk.Call(ctx, cell.client, 1, "Charge", cellRequestCharge(name, cents, with)))
+	return cellResultCharge(cellstub.Call(ctx, cell.client, 1, "Charge", cellRequestCharge(name, cents, with)))
 }
 
 // Card is paid with at once.
@@ -221,7 +222,7 @@ func cellResultCharge(data []byte, failed error) (r1 Receipt, err error) {
 		}
 	}
 	if !f.OK() {
-		err = cellsdk.BadResult(&Cell, "Charge", f.Err())
+		err = cellstub.BadResult(&Cell, "Charge", f.Err())
 		return
 	}
 	cellwire.Recycle(data)

@@ -10,13 +10,14 @@ import (
 	"iter"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 // Cell is the cell catalog as this package knows it.
-var Cell = cellsdk.Remote{
+var Cell = cellstub.Remote{
 	Need:    "catalog",
 	Version: "1.0.0",
 	Hash:    "a38b654b1c326f49ebc022b432d4c8fd5e0023230f026a1b2957d0f45dee3264",
@@ -24,12 +25,12 @@ var Cell = cellsdk.Remote{
 }
 
 // Catalog calls the cell catalog. It may be used by many goroutines at once, and connects anew when a connection ends.
-type Catalog struct{ client *cellsdk.Client }
+type Catalog struct{ client *cellstub.Client }
 
 // Dial connects to the cell; sdk.Close ends the connection. It wakes a cell that sleeps, and waits for it as long as ctx
 // allows.
 func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Catalog, error) {
-	client, err := cellsdk.Dial(ctx, &Cell, options...)
+	client, err := cellstub.Dial(ctx, &Cell, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Catalog, error) 
 }
 
 // CellClient is for functions of package sdk.
-func (cell *Catalog) CellClient() *cellsdk.Client { return cell.client }
+func (cell *Catalog) CellClient() *cellstub.Client { return cell.client }
 
 // cellError makes the cell's own error of its name.
 func cellError(name, text string, payload []byte) (error, func(any) bool, error) {
@@ -57,17 +58,17 @@ func cellError(name, text string, payload []byte) (error, func(any) bool, error)
 
 // List streams the items, sorted by name.
 func (cell *Catalog) List(ctx context.Context) iter.Seq2[Item, error] {
-	return cellsdk.Receive(ctx, cell.client, 1, "List", nil, cellOutList)
+	return cellstub.Receive(ctx, cell.client, 1, "List", nil, cellOutList)
 }
 
 // Import takes a stream of items and returns how many there were. Items of a name that is there are replaced.
 func (cell *Catalog) Import(ctx context.Context, items iter.Seq2[Item, error]) (count int, _ error) {
-	return cellResultImport(cellsdk.Send(ctx, cell.client, 2, "Import", nil, items, cellInImport))
+	return cellResultImport(cellstub.Send(ctx, cell.client, 2, "Import", nil, items, cellInImport))
 }
 
 // Take takes items from the stock and returns what they cost, in cents.
 func (cell *Catalog) Take(ctx context.Context, name string, count int) (cents int64, _ error) {
-	return cellResultTake(cellsdk.Call(ctx, cell.client, 3, "Take", cellRequestTake(name, count)))
+	return cellResultTake(cellstub.Call(ctx, cell.client, 3, "Take", cellRequestTake(name, count)))
 }
 
 // Item is for sale.
@@ -177,7 +178,7 @@ func cellResultImport(data []byte, failed error) (r1 int, err error) {
 		}
 	}
 	if !f.OK() {
-		err = cellsdk.BadResult(&Cell, "Import", f.Err())
+		err = cellstub.BadResult(&Cell, "Import", f.Err())
 		return
 	}
 	cellwire.Recycle(data)
@@ -198,7 +199,7 @@ func cellResultTake(data []byte, failed error) (r1 int64, err error) {
 		}
 	}
 	if !f.OK() {
-		err = cellsdk.BadResult(&Cell, "Take", f.Err())
+		err = cellstub.BadResult(&Cell, "Take", f.Err())
 		return
 	}
 	cellwire.Recycle(data)

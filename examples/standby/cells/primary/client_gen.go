@@ -9,25 +9,26 @@ import (
 	"context"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 // Cell is the cell primary as this package knows it.
-var Cell = cellsdk.Remote{
+var Cell = cellstub.Remote{
 	Need:    "primary",
 	Version: "1.0.0",
 	Hash:    "4f36b5d5a6ae7600ce0eb2063753d2667c9a4247c260e8a6a4526c9201dc066a",
 }
 
 // Primary calls the cell primary. It may be used by many goroutines at once, and connects anew when a connection ends.
-type Primary struct{ client *cellsdk.Client }
+type Primary struct{ client *cellstub.Client }
 
 // Dial connects to the cell; sdk.Close ends the connection. It wakes a cell that sleeps, and waits for it as long as ctx
 // allows.
 func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Primary, error) {
-	client, err := cellsdk.Dial(ctx, &Cell, options...)
+	client, err := cellstub.Dial(ctx, &Cell, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -35,11 +36,11 @@ func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Primary, error) 
 }
 
 // CellClient is for functions of package sdk.
-func (cell *Primary) CellClient() *cellsdk.Client { return cell.client }
+func (cell *Primary) CellClient() *cellstub.Client { return cell.client }
 
 // Answer answers.
 func (cell *Primary) Answer(ctx context.Context, question string) (string, error) {
-	return cellResultAnswer(cellsdk.Call(ctx, cell.client, 1, "Answer", cellRequestAnswer(question)))
+	return cellResultAnswer(cellstub.Call(ctx, cell.client, 1, "Answer", cellRequestAnswer(question)))
 }
 
 // cellRequestAnswer encodes the parameters of Answer.
@@ -63,7 +64,7 @@ func cellResultAnswer(data []byte, failed error) (r1 string, err error) {
 		}
 	}
 	if !f.OK() {
-		err = cellsdk.BadResult(&Cell, "Answer", f.Err())
+		err = cellstub.BadResult(&Cell, "Answer", f.Err())
 		return
 	}
 	cellwire.Recycle(data)

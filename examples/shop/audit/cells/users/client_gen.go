@@ -11,13 +11,14 @@ import (
 	"time"
 
 	cellsdk "github.com/cell-network/cell/sdk"
+	cellstub "github.com/cell-network/cell/sdk/stub"
 	cellwire "github.com/cell-network/cell/sdk/wire"
 )
 
-const _ = cellsdk.GeneratedV3
+const _ = cellstub.V4
 
 // Cell is the cell users as this package knows it.
-var Cell = cellsdk.Remote{
+var Cell = cellstub.Remote{
 	Need:    "users",
 	Version: "1.0.0",
 	Hash:    "e7a15fa06e415aa21cb7ad47a755d00932cda460246a053538d860ebc2c15fac",
@@ -25,12 +26,12 @@ var Cell = cellsdk.Remote{
 }
 
 // Users calls the cell users. It may be used by many goroutines at once, and connects anew when a connection ends.
-type Users struct{ client *cellsdk.Client }
+type Users struct{ client *cellstub.Client }
 
 // Dial connects to the cell; sdk.Close ends the connection. It wakes a cell that sleeps, and waits for it as long as ctx
 // allows.
 func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Users, error) {
-	client, err := cellsdk.Dial(ctx, &Cell, options...)
+	client, err := cellstub.Dial(ctx, &Cell, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +39,7 @@ func Dial(ctx context.Context, options ...cellsdk.DialOption) (*Users, error) {
 }
 
 // CellClient is for functions of package sdk.
-func (cell *Users) CellClient() *cellsdk.Client { return cell.client }
+func (cell *Users) CellClient() *cellstub.Client { return cell.client }
 
 // cellError makes the cell's own error of its name.
 func cellError(name, text string, payload []byte) (error, func(any) bool, error) {
@@ -66,16 +67,16 @@ func cellError(name, text string, payload []byte) (error, func(any) bool, error)
 
 // Register makes a customer.
 func (cell *Users) Register(ctx context.Context, name, password string, email *string) (User, error) {
-	return cellResultRegister(cellsdk.Call(ctx, cell.client, 1, "Register", cellRequestRegister(name, password, email)))
+	return cellResultRegister(cellstub.Call(ctx, cell.client, 1, "Register", cellRequestRegister(name, password, email)))
 }
 
 // Check returns the customer of that name and password.
 func (cell *Users) Check(ctx context.Context, name, password string) (User, error) {
-	return cellResultCheck(cellsdk.Call(ctx, cell.client, 2, "Check", cellRequestCheck(name, password)))
+	return cellResultCheck(cellstub.Call(ctx, cell.client, 2, "Check", cellRequestCheck(name, password)))
 }
 
 func (cell *Users) Registered(ctx context.Context) iter.Seq2[User, error] {
-	return cellsdk.Listen(ctx, cell.client, 3, "Registered", nil, cellOutRegistered)
+	return cellstub.Listen(ctx, cell.client, 3, "Registered", nil, cellOutRegistered)
 }
 
 // Taken is returned for a name that somebody has.
@@ -188,7 +189,7 @@ func cellResultCheck(data []byte, failed error) (r1 User, err error) {
 		}
 	}
 	if !f.OK() {
-		err = cellsdk.BadResult(&Cell, "Check", f.Err())
+		err = cellstub.BadResult(&Cell, "Check", f.Err())
 		return
 	}
 	cellwire.Recycle(data)
@@ -211,7 +212,7 @@ func cellResultRegister(data []byte, failed error) (r1 User, err error) {
 		}
 	}
 	if !f.OK() {
-		err = cellsdk.BadResult(&Cell, "Register", f.Err())
+		err = cellstub.BadResult(&Cell, "Register", f.Err())
 		return
 	}
 	cellwire.Recycle(data)
