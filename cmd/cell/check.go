@@ -15,8 +15,8 @@ import (
 func newCheck() *cobra.Command {
 	return &cobra.Command{
 		Use: "check [DIR]", Short: "Report every static error of a tree", Args: args(0, 1, "one directory"),
-		Long: `Report every error of the cell.toml files of a tree, with file, line, column and what to do, and
-generated code that is not what the source makes it. Nothing is built, written or started.`,
+		Long: `Report every error in the cell.toml files of a tree with its file, line, column and what to do, and
+generated code that does not match the source. Nothing is built, written or started.`,
 		Example: "  cell check .",
 		RunE: func(c *cobra.Command, words []string) error {
 			tree, err := loadTree(c.ErrOrStderr(), dirArg(words))

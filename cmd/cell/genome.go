@@ -193,15 +193,15 @@ func newBuild() *cobra.Command {
 	var major bool
 	c := &cobra.Command{
 		Use: "build [DIR]", Short: "Build the cells of a tree without starting them", Args: args(0, 1, "one directory"),
-		Long: `Build the cells of the tree rooted at DIR (default: here) as cell mitosis does, and start nothing.
+		Long: `Build the tree of cells rooted at DIR (default: here) as cell mitosis does, without starting anything.
 
-For a Go cell genome.json and cell_gen.go are made of its source, and for each cell that it
-names in [needs] a package cells/NAME through which it calls that one. They belong into
-version control: with them a plain go build works where Cell is not installed.
+For a Go cell it generates genome.json and cell_gen.go from the source, and for each cell named
+in [needs] a package cells/NAME to call it with. Commit them: a plain go build then works where
+Cell is not installed.
 
-A build that would break callers is refused: callers in the tree and beside it, and those
-of the versions in accepted/. With --new-major the program that was built last stays beside
-the new one, as NAME-v1, for callers that were built against it; DIR is then one cell.`,
+A build that would break callers is refused: those in the tree and beside it, and those built
+against a version in accepted/. With --new-major the last program that was built stays beside
+the new one, as NAME-v1, for callers built against it; DIR is then a single cell.`,
 		Example: "  cell build .\n  cell build --new-major users",
 		RunE: func(c *cobra.Command, words []string) error {
 			if major {
@@ -232,9 +232,9 @@ func newSync() *cobra.Command {
 	var from string
 	c := &cobra.Command{
 		Use: "sync [DIR]", Short: "Bring the packages for calls of other cells up to date", Args: args(0, 1, "a cell's directory"),
-		Long: `Make the packages cells/NAME of a cell and of those below it anew, from the source of the cells
-that they call. With --from the one of that name is made of what NAME=CELL serves now, or of
-a genome.json: the source of the other cell is not needed.`,
+		Long: `Regenerate the packages cells/NAME of a cell and of those below it from the source of the cells
+they call. With --from, take one of them from what a running cell serves or from a genome.json;
+the source of the other cell is then not needed.`,
 		Example: "  cell sync .\n  cell sync --from users=shop.users ./web",
 		RunE: func(c *cobra.Command, words []string) error {
 			return runSync(c, dirArg(words), from)

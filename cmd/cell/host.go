@@ -30,7 +30,7 @@ CELL_MANAGER=system, user or embedded chooses another.`,
 	}
 	c.AddCommand(&cobra.Command{
 		Use: "down", Short: "End an embedded manager with everything in it", Args: args(0, 0, "no word"),
-		Long: "End an embedded manager with everything in it. What is wanted stays wanted, as over a reboot: the next cell command brings both back.",
+		Long: "Stop an embedded manager and everything in it. As after a reboot, the next cell command brings it back with the cells that ran.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			h, err := host.Find(c.Context(), "")
 			if errors.Is(err, host.ErrDown) {

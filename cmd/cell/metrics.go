@@ -18,7 +18,7 @@ func newMetrics() *cobra.Command {
 		Use: "metrics [NAME]", ValidArgsFunction: cellNames, Short: "Print what cells used and counted, for Prometheus", Args: args(0, 1, "at most one name"),
 		Long: `Print what the running cells used and counted since they started, in Prometheus' text format: calls
 by method and how they ended, their times as a histogram, bytes, calls in flight, memory, processor
-time and restarts. Nothing is asked of the cells: those that sleep go on sleeping, and are left out.`,
+time and restarts. The cells are not asked, so that those that sleep stay asleep; they are left out.`,
 		Example: "  cell metrics\n  cell metrics shop > /var/lib/node_exporter/textfile/cell.prom",
 		RunE: func(c *cobra.Command, words []string) error {
 			all, err := measure(c, words)

@@ -27,7 +27,7 @@ func newMitosis() *cobra.Command {
 		Use: "mitosis [DIR]", Short: "Build and start the tree of cells rooted at DIR", Args: args(0, 1, "one directory"),
 		Long: `Build and start the tree of cells rooted at DIR (default: here).
 
-What runs already is replaced only where it changed: callers in flight finish, new ones
+Cells that already run are replaced only where they changed: calls in flight finish and new ones
 wait. A version that does not become ready is rolled back.
 
 EXIT STATUS

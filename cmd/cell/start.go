@@ -31,7 +31,7 @@ func newStart() *cobra.Command {
 func newStop() *cobra.Command {
 	return &cobra.Command{
 		Use: "stop NAME", ValidArgsFunction: cellNames, Short: "Stop a cell and its subtree", Args: args(1, 1, "one name"),
-		Long: "Stop a cell and its subtree: running calls finish, then the socket is closed. It stays stopped over a reboot, until cell start or cell mitosis.",
+		Long: "Stop a cell and its subtree. Running calls finish, then the socket closes. It stays stopped, also over a reboot, until cell start or cell mitosis.",
 		RunE: func(c *cobra.Command, words []string) error {
 			m, err := manager(c.Context())
 			if err != nil {
@@ -45,8 +45,8 @@ func newStop() *cobra.Command {
 func newApoptosis() *cobra.Command {
 	return &cobra.Command{
 		Use: "apoptosis NAME", ValidArgsFunction: cellNames, Short: "Stop a cell and remove what was built of it", Args: args(1, 1, "one name"),
-		Long: `Stop a cell and its subtree, forget it, and remove what was made of it: run/, cache/ and, where
-a build can make it again, bin/. Its source and its data/ stay.`,
+		Long: `Stop a cell and its subtree, forget it, and remove everything a build can make again: run/, cache/
+and bin/. The source and data/ stay.`,
 		RunE: func(c *cobra.Command, words []string) error {
 			m, err := manager(c.Context())
 			if err != nil {

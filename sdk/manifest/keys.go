@@ -148,7 +148,7 @@ func setVersion(d *decoder, k Key, v value) {
 
 func setExec(d *decoder, k Key, v value) {
 	if v.kind == unstable.String {
-		d.add(v.pos, "exec: a list of program and arguments is wanted, this is a string").hint("write exec = [%q]", v.text)
+		d.add(v.pos, "exec must be a list of program and arguments, not a string").hint("write exec = [%q]", v.text)
 		return
 	}
 	list, ok := d.strs(k, v)
@@ -258,7 +258,7 @@ func setCPU(d *decoder, k Key, v value) {
 	number := func(v value) (float64, bool) {
 		f, err := strconv.ParseFloat(v.text, 64)
 		if (v.kind != unstable.Float && v.kind != unstable.Integer) || err != nil || math.IsNaN(f) || f <= 0 || f > 1<<16 {
-			d.add(v.pos, "cpu: a number of cores above 0 is wanted").hint("write cpu = { max = 0.5 } for half a core")
+			d.add(v.pos, "cpu must be a number of cores above 0").hint("write cpu = { max = 0.5 } for half a core")
 			return 0, false
 		}
 		return f, true

@@ -30,7 +30,7 @@ func (d *decoder) add(at Pos, format string, args ...any) *Error {
 }
 
 func (d *decoder) wrong(k Key, v value) {
-	d.add(v.pos, "%s: %s is wanted, this is %s", k.Name, article(k.Type), v.describe()).hint("as in %s = %s", k.Name, k.Example)
+	d.add(v.pos, "%s must be %s, not %s", k.Name, article(k.Type), v.describe()).hint("as in %s = %s", k.Name, k.Example)
 }
 
 func article(s string) string {
@@ -107,7 +107,7 @@ func (d *decoder) size(k Key, v value) int64 {
 func (d *decoder) path(k Key, v value) (string, bool) {
 	s, ok := d.str(Key{Name: k.Name + ".path", Type: "string", Example: `"` + k.Name + `"`}, v)
 	if ok && (s == "" || filepath.IsAbs(s)) {
-		d.add(v.pos, "%s.path: a path relative to this directory is wanted", k.Name)
+		d.add(v.pos, "%s.path must be relative to this directory", k.Name)
 		return "", false
 	}
 	return s, ok
@@ -167,7 +167,7 @@ func sections() []string {
 // section reads one table of the file by the table of keys.
 func (d *decoder) section(name string, e *entry) {
 	if e.val.kind != unstable.Table {
-		d.add(e.pos, "%s: a table is wanted, this is %s", name, e.val.describe()).hint("write [%s] on a line of its own", name)
+		d.add(e.pos, "%s must be a table, not %s", name, e.val.describe()).hint("write [%s] on a line of its own", name)
 		return
 	}
 	byName, known := map[string]Key{}, []string{}
