@@ -30,16 +30,16 @@ for program in cell celld cell-http; do
 	mv -f "$DESTDIR$PREFIX/bin/$program.new" "$DESTDIR$PREFIX/bin/$program"
 done
 
-# Enabled once: who disables it later keeps that over an upgrade.
-first=yes
-[ -e "$DESTDIR$unit" ] && first=
+# Enabled once: who disables it later keeps that over an upgrade. A package does that itself (ENABLE=no).
+first=${ENABLE:-yes}
+[ -e "$DESTDIR$unit" ] && first=no
 put units/system/celld.service "$unit"
 put units/system/network.cell.Manager1.service "$PREFIX/share/dbus-1/system-services/network.cell.Manager1.service"
 put units/system/network.cell.Manager1.conf "$dbus_policy/network.cell.Manager1.conf"
 put units/system/network.cell.policy "$polkit/network.cell.policy"
 put units/user/celld.service "$PREFIX/lib/systemd/user/celld.service"
 put units/user/network.cell.Manager1.service "$PREFIX/share/dbus-1/services/network.cell.Manager1.service"
-if [ -n "$first" ]; then
+if [ "$first" = yes ]; then
 	wants=/etc/systemd/system/multi-user.target.wants
 	mkdir -p "$DESTDIR$wants"
 	ln -sf "$unit" "$DESTDIR$wants/celld.service"

@@ -115,7 +115,7 @@ func parse(args []string, out io.Writer) (c httpdoor.Config, err error) {
 	case c.MaxBody <= 0:
 		return c, fmt.Errorf("--max-body: %d is not a size", c.MaxBody)
 	case *anyone == (*tokenFile != ""):
-		return c, errors.New("who may call? Wanted is --token-file FILE or --anyone")
+		return c, errors.New("who may call? Give --token-file FILE or --anyone")
 	case *tokenFile != "":
 		data, err := os.ReadFile(*tokenFile)
 		if err != nil {

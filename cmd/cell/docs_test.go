@@ -5,10 +5,15 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/cpuguy83/go-md2man/v2/md2man"
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
 	"github.com/spf13/pflag"
 
 	"github.com/cell-network/cell/sdk/manifest"
@@ -156,3 +161,71 @@ rates = { path = "../rates" }
 [net]
 publish = ["0.0.0.0:8080"]
 `
+
+// TestManPages makes the manual pages of the commands and of cell.toml from the same texts, into the directory that CELL_MAN_DIR
+// names: make packages does so.
+func TestManPages(t *testing.T) {
+	dir := os.Getenv("CELL_MAN_DIR")
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	date := time.Unix(0, 0).UTC()
+	if text := os.Getenv("CELL_DATE"); text != "" {
+		var err error
+		if date, err = time.Parse(time.RFC3339, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := root()
+	c.InitDefaultHelpCmd()
+	c.InitDefaultCompletionCmd()
+	if err := doc.GenManTree(c, &doc.GenManHeader{Section: "1", Source: "Cell", Manual: "Cell", Date: &date}, dir); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.WriteString("% \"CELL.TOML\" \"5\" \"\" \"Cell\" \"Cell\"\n\n# NAME\n\ncell.toml - what a cell is and needs\n\n# DESCRIPTION\n\n" +
+		"The one file that a cell's author writes. Every key has one default; an unknown key is an error.\n\n")
+	section := ""
+	for _, k := range manifest.Keys() {
+		if k.Section != section {
+			section = k.Section
+			fmt.Fprintf(&b, "# [%s]\n\n", section)
+		}
+		fmt.Fprintf(&b, "**%s** = *%s*\n\n> %s Default: %s. Example: `%s = %s`.\n\n", k.Name, k.Type, k.Doc, k.Default, k.Name, k.Example)
+	}
+	b.WriteString("# SEE ALSO\n\n**cell**(1), **systemd.exec**(5), **systemd.resource-control**(5)\n")
+	page := md2man.Render([]byte(b.String()))
+	if err := os.WriteFile(filepath.Join(dir, "cell.toml.5"), page, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	written, err := filepath.Glob("../../packaging/man/*.md")
+	if err != nil || len(written) == 0 {
+		t.Fatal(written, err)
+	}
+	for _, file := range written {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, strings.TrimSuffix(filepath.Base(file), ".md")), md2man.Render(text), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"cell.1", "cell-mitosis.1", "cell-genome-diff.1", "cell.toml.5", "celld.8", "cell-http.1"} {
+		page, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if !bytes.Contains(page, []byte(".TH ")) {
+			t.Errorf("%s is no manual page", name)
+		}
+		if _, err := exec.LookPath("groff"); err != nil {
+			t.Log("groff is not installed: the pages are not set")
+			continue
+		}
+		if out, err := exec.Command("groff", "-t", "-K", "utf8", "-man", "-Tutf8", "-z", filepath.Join(dir, name)).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("groff on %s: %v\n%s", name, err, out)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 
 func newHost() *cobra.Command {
 	c := &cobra.Command{
-		Use: "host", Short: "Say which systemd manager is in use and why", Args: args(0, 0, "no word"),
+		Use: "host", Short: "Say which systemd manager is in use and why", Args: args(0, 0, "no argument"),
 		Long: `Say which systemd manager is in use and why: the machine's (root), the user's own, or an
 embedded one that cell brings up where systemd is installed but does not run, as in containers.
 CELL_MANAGER=system, user or embedded chooses another.`,
@@ -29,7 +29,7 @@ CELL_MANAGER=system, user or embedded chooses another.`,
 		},
 	}
 	c.AddCommand(&cobra.Command{
-		Use: "down", Short: "End an embedded manager with everything in it", Args: args(0, 0, "no word"),
+		Use: "down", Short: "End an embedded manager with everything in it", Args: args(0, 0, "no argument"),
 		Long: "Stop an embedded manager and everything in it. As after a reboot, the next cell command brings it back with the cells that ran.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			h, err := host.Find(c.Context(), "")

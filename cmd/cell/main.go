@@ -14,6 +14,9 @@ import (
 	"github.com/cell-network/cell/internal/host"
 )
 
+// version is set by the linker in packages.
+var version = "dev"
+
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "host-init" {
 		if err := host.Init(os.Args[2:]); err != nil {
@@ -34,7 +37,7 @@ func root() *cobra.Command {
 
 A cell is a directory with a cell.toml. "cell mitosis DIR" builds the tree of cells
 rooted there and runs it as cell@NAME.service and cell@NAME.socket.`,
-		SilenceErrors: true, SilenceUsage: true, DisableAutoGenTag: true,
+		Version: version, SilenceErrors: true, SilenceUsage: true, DisableAutoGenTag: true,
 	}
 	c.PersistentFlags().Bool("user", false, "use the user's own manager where the machine has Cell installed, too")
 	c.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
@@ -57,6 +60,6 @@ func args(low, high int, usage string) cobra.PositionalArgs {
 		if len(words) >= low && (high < 0 || len(words) <= high) {
 			return nil
 		}
-		return &codeError{exitUsage, fmt.Sprintf("%s: wanted is %s", c.CommandPath(), usage), []string{c.CommandPath() + " --help"}}
+		return &codeError{exitUsage, fmt.Sprintf("%s takes %s", c.CommandPath(), usage), []string{c.CommandPath() + " --help"}}
 	}
 }

@@ -141,6 +141,19 @@ func replaceFile(name string, data []byte) error {
 	return err
 }
 
+// packagedProxy is the URL of the modules that a package of Cell brings for builds without a network; "" where there are none.
+func packagedProxy() string {
+	self, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	dir := filepath.Join(filepath.Dir(self), "../share/cell/goproxy")
+	if !isDir(dir) {
+		return ""
+	}
+	return "file://" + filepath.ToSlash(dir)
+}
+
 // goEnviron is the environment of a Go build that finds the SDK although no proxy knows it.
 func goEnviron(ctx context.Context, proxy string) []string {
 	value := func(name string) string {
@@ -151,6 +164,9 @@ func goEnviron(ctx context.Context, proxy string) []string {
 		return strings.TrimSpace(string(out))
 	}
 	proxies, private := proxy, cell.Module
+	if p := packagedProxy(); p != "" {
+		proxies += "," + p
+	}
 	if v := value("GOPROXY"); v != "" {
 		proxies += "," + v
 	}

@@ -48,7 +48,7 @@ func newStatus() *cobra.Command {
 func newPs() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "ps", Short: "List all cells, one a line", Args: args(0, 0, "no word"),
+		Use: "ps", Short: "List all cells, one a line", Args: args(0, 0, "no argument"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cells, err := list(c, "")
 			if err != nil {

@@ -96,7 +96,7 @@ func parseUse(words []string) (*use, error) {
 		}
 	}
 	if len(u.words) == 0 && !u.help {
-		return nil, usage("cell use: wanted is a name, a method and its arguments")
+		return nil, usage("cell use takes a name, a method and its arguments")
 	}
 	return u, nil
 }

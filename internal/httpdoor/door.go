@@ -124,7 +124,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case c == nil:
 		d.fail(w, &failure{Code: notFound, Message: fmt.Sprintf("there is no cell %.80q here", name)})
 	case !two || strings.Contains(method, "/"):
-		d.fail(w, &failure{Code: notFound, Message: fmt.Sprintf("wanted is /%s/METHOD; /%s/openapi.json lists the methods", name, name)})
+		d.fail(w, &failure{Code: notFound, Message: fmt.Sprintf("call /%s/METHOD; /%s/openapi.json lists the methods", name, name)})
 	case r.Method == http.MethodOptions:
 		w.WriteHeader(http.StatusNoContent) // admit has said what is allowed
 	case !d.authorized(r):

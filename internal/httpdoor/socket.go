@@ -199,7 +199,7 @@ func (c *conversation) listen(s *opened, cancel func()) *failure {
 				return nil // Recv tells
 			}
 		default:
-			return invalid(`wanted is {"item": …} or {"end": true}`)
+			return invalid(`send {"item": …} or {"end": true}`)
 		}
 	}
 }

@@ -181,7 +181,7 @@ func TestWebSocket(t *testing.T) {
 		{"Add", []string{`{"item":1}`}, []string{`{"error":{"code":"invalid_argument","message":"the first message has to be {\"request\": {…}}"}}`}},
 		{"Add", []string{`what`}, []string{`{"error":{"code":"invalid_argument","message":"a message is no JSON object: invalid character 'w' looking for beginning of value"}}`}},
 		{"Total", []string{`{"request":{}}`, `{"item":"x"}`}, []string{`{"error":{"code":"invalid_argument","message":"Total: item: \"x\" is not a whole number"}}`}},
-		{"Total", []string{`{"request":{}}`, `{}`}, []string{`{"error":{"code":"invalid_argument","message":"wanted is {\"item\": …} or {\"end\": true}"}}`}},
+		{"Total", []string{`{"request":{}}`, `{}`}, []string{`{"error":{"code":"invalid_argument","message":"send {\"item\": …} or {\"end\": true}"}}`}},
 		{"Chat", []string{`{"request":{}}`, `{"item":"` + strings.Repeat("x", 10_001) + `"}`}, []string{"failed to get reader: received close frame: status = StatusMessageTooBig and reason = \"read limited at 10001 bytes\""}},
 		{"Forever", []string{`{"request":{}, "timeoutMs":-1}`}, []string{`{"error":{"code":"invalid_argument","message":"timeoutMs: -1 is not a number of at most ten digits"}}`}},
 		{"No", []string{`{"request":{}}`}, []string{`{"error":{"code":"unimplemented","message":"cell my-clock has no method \"No\"; /my-clock/openapi.json lists them"}}`}},
