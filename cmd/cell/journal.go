@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -80,6 +81,9 @@ func (j *journal) entries(ctx context.Context, f func(*line) (more bool, err err
 	defer cancel()
 	c := j.host.Command(ctx, "journalctl", slices.Concat([]string{"--quiet", "--no-pager", "--all", "-o", "json"}, options, j.matches)...)
 	c.Stderr = j.errs
+	// A group of its own: what steps into the manager's namespaces is the parent of journalctl, and does not take it along.
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	out, err := c.StdoutPipe()
 	if err == nil {
 		err = c.Start()
