@@ -4,7 +4,7 @@ GO ?= go
 PREFIX ?= /usr/local
 TOOL = $(GO) tool -modfile=tools.mod
 
-.PHONY: build demo quick test race lint check cover docs fresh install deps vmtest bench clean
+.PHONY: build demo quick test race lint check cover docs fresh install packages deps vmtest bench clean
 
 build:
 	@mkdir -p bin
@@ -65,6 +65,10 @@ deps:
 BUILT ?= bin
 install: $(if $(wildcard $(BUILT)/celld),,build)
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BUILT='$(BUILT)' packaging/install.sh
+
+# Packages of this commit in dist/: .deb and .rpm for amd64 and arm64, the same bytes each time.
+packages:
+	@packaging/packages.sh
 
 # A guest in QEMU: the kernel holds cells to their limits. Minutes, as nothing speeds QEMU up here.
 vmtest: deps build

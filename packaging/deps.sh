@@ -14,6 +14,11 @@ command -v curl >/dev/null || missing="$missing curl"
 command -v systemd-nspawn >/dev/null || wanted="$wanted systemd-container"
 [ -x /usr/lib/polkit-1/polkitd ] || wanted="$wanted polkitd"
 [ -e /usr/share/doc/libpam-systemd ] || wanted="$wanted libpam-systemd"
+# The tests of the packages install them in a root of each release, and ask the distributions' own checkers.
+command -v mmdebstrap >/dev/null || wanted="$wanted mmdebstrap"
+command -v lintian >/dev/null || wanted="$wanted lintian"
+command -v rpm >/dev/null || wanted="$wanted rpm"
+command -v groff >/dev/null || wanted="$wanted groff"
 case ${1:-} in
 check)
 	command -v chromium >/dev/null || missing="$missing chromium"

@@ -108,8 +108,20 @@ var masked = []string{
 	"systemd-pstore.service", "systemd-udevd.service",
 }
 
-// newMachine makes a root with the users alice and bob in which Cell is installed.
+// newMachine makes a root with the users alice and bob in which Cell is installed. It has this machine's programs.
 func newMachine(t *testing.T) *machine {
+	t.Helper()
+	m := bareMachine(t, "/")
+	install := exec.Command("make", "--no-print-directory", "install", "DESTDIR="+m.root, "BUILT="+built)
+	install.Dir = "../.."
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("make install: %v\n%s", err, out)
+	}
+	return m
+}
+
+// bareMachine makes a root with the users alice and bob on top of a directory, which it does not change.
+func bareMachine(t *testing.T, lower string) *machine {
 	t.Helper()
 	need(t)
 	dir := t.TempDir()
@@ -127,8 +139,8 @@ func newMachine(t *testing.T) *machine {
 	for _, d := range []string{"upper", "work", "root"} {
 		must(os.Mkdir(filepath.Join(dir, d), 0o755))
 	}
-	if err := unix.Mount("overlay", m.root, "overlay", 0, fmt.Sprintf("lowerdir=/,upperdir=%s/upper,workdir=%s/work", dir, dir)); err != nil {
-		t.Fatalf("mount an overlay of /: %v", err)
+	if err := unix.Mount("overlay", m.root, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work", lower, dir, dir)); err != nil {
+		t.Fatalf("mount an overlay of %s: %v", lower, err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(m.root, unix.MNT_DETACH) })
 	mount, err := cgroup2()
@@ -149,11 +161,6 @@ func newMachine(t *testing.T) *machine {
 	m.write("/etc/systemd/journald.conf.d/test.conf", "[Journal]\nStorage=persistent\n", 0o644)
 	m.user("alice", alice)
 	m.user("bob", bob)
-	install := exec.Command("make", "--no-print-directory", "install", "DESTDIR="+m.root, "BUILT="+built)
-	install.Dir = "../.."
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("make install: %v\n%s", err, out)
-	}
 	return m
 }
 
