@@ -27,7 +27,7 @@ test: deps build
 
 # The same under the race detector, Cell's own programs that tests drive included. Guests are not built with it.
 race: deps
-	@$(GOTEST) -race $$($(GO) list ./... | grep -v /tests/vm)
+	@$(GOTEST) -race $$($(GO) list ./... | grep -v /vmtests)
 
 # What CI runs beside the tests. deadcode ends with 0 whatever it finds; some of the SDK is for cells and their generated code alone.
 lint: build
@@ -70,10 +70,11 @@ install: $(if $(wildcard $(BUILT)/celld),,build)
 packages:
 	@packaging/packages.sh
 
-# A guest in QEMU: the kernel holds cells to their limits. Minutes, as nothing speeds QEMU up here.
-vmtest: deps build
+# Scenarios in guests of QEMU: limits, reboots, power cuts. Minutes, where nothing speeds QEMU up; RUN=name runs one.
+RUN ?=
+vmtest: deps
 	@packaging/deps.sh vm
-	CELL_TEST_VM=1 $(GO) test -v -count=1 -timeout 20m ./tests/vm
+	CELL_TEST_VM=1 $(GO) test -v -count=1 -timeout 60m ./vmtests -run 'TestScenarios/$(RUN)'
 
 # Rivals side by side in one run; docs/benchmarks.md says how to read it.
 bench: deps

@@ -25,7 +25,8 @@ check)
 	;;
 vm)
 	command -v qemu-system-x86_64 >/dev/null || missing="$missing qemu-system-x86"
-	command -v debootstrap >/dev/null || missing="$missing debootstrap"
+	command -v qemu-img >/dev/null || missing="$missing qemu-utils"
+	command -v mmdebstrap >/dev/null || missing="$missing mmdebstrap"
 	;;
 bench)
 	command -v podman >/dev/null || wanted="$wanted podman"
