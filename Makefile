@@ -23,7 +23,7 @@ quick: build
 GOTEST = packaging/gotest.sh $(GO) test -v -count=1 -timeout 30m
 test: deps build
 	$(GO) vet ./...
-	@$(GOTEST) ./...
+	@CELL_TEST_VM=smoke $(GOTEST) ./...
 
 # The same under the race detector, Cell's own programs that tests drive included. Guests are not built with it.
 race: deps
@@ -74,7 +74,7 @@ packages:
 RUN ?=
 vmtest: deps
 	@packaging/deps.sh vm
-	CELL_TEST_VM=1 $(GO) test -v -count=1 -timeout 60m ./vmtests -run 'TestScenarios/$(RUN)'
+	CELL_TEST_VM=all $(GO) test -v -count=1 -timeout 60m ./vmtests -run 'TestScenarios/$(RUN)'
 
 # Rivals side by side in one run; docs/benchmarks.md says how to read it.
 bench: deps

@@ -35,7 +35,7 @@ func (s *Server) Explain(ctx context.Context, name string) ([]api.Rule, error) {
 	}
 	rules := unitRules(p)
 	rules = append(rules, s.limitRules(p, st)...)
-	return append(rules, s.sandboxRules(p, st)...), nil
+	return append(rules, s.sandboxRules(p, st, r.Owner)...), nil
 }
 
 func unitRules(p unit.Pair) []api.Rule {
@@ -162,7 +162,7 @@ func lastLine(s string) string {
 	return lines[len(lines)-1]
 }
 
-func (s *Server) sandboxRules(p unit.Pair, st *systemd.State) []api.Rule {
+func (s *Server) sandboxRules(p unit.Pair, st *systemd.State, owner int) []api.Rule {
 	var rules []api.Rule
 	add := func(what, requested, by string, probe func(pid int) string) {
 		r := api.Rule{Group: "sandbox", What: what, Requested: requested, By: by}
@@ -182,12 +182,22 @@ func (s *Server) sandboxRules(p unit.Pair, st *systemd.State) []api.Rule {
 	if p.Manifest.Net.Internet {
 		network = "–"
 	}
-	mount := func(pid int) string { return differs(pid, "mnt") }
-	add("network", network, "PrivateNetwork", func(pid int) string { return differs(pid, "net") })
-	add("system", "read-only", "ProtectSystem", mount)
-	add("homes of others", "hidden", "ProtectHome", mount)
-	add("temporary files", "its own", "PrivateTmp", mount)
-	add("devices", "none", "PrivateDevices", mount)
+	// A process shows its namespaces to those of its own user.
+	differs := func(ns string) func(pid int) string {
+		return func(pid int) (seen string) {
+			if err := s.as(owner, func() { seen = differs(pid, ns) }); err != nil {
+				return "not known: " + cause(err)
+			}
+			return seen
+		}
+	}
+	add("network", network, "PrivateNetwork", differs("net"))
+	add("system", "read-only", "ProtectSystem", func(pid int) string {
+		return mounted(pid, func(_, theirs mounts) bool { return theirs["/"].readOnly })
+	})
+	add("homes of others", "hidden", "ProtectHome", func(pid int) string { return covered(pid, "/home", "/root", "/run/user") })
+	add("temporary files", "its own", "PrivateTmp", func(pid int) string { return covered(pid, "/tmp") })
+	add("devices", "none", "PrivateDevices", func(pid int) string { return covered(pid, "/dev") })
 	add("new rights", "none", "NoNewPrivileges", func(pid int) string { return statusIs(pid, "NoNewPrivs", "1") })
 	add("capabilities", "none", "CapabilityBoundingSet", func(pid int) string { return statusIs(pid, "CapBnd", "0000000000000000") })
 	add("system calls", "@system-service", "SystemCallFilter", func(pid int) string { return statusIs(pid, "Seccomp", "2") })
@@ -195,24 +205,78 @@ func (s *Server) sandboxRules(p unit.Pair, st *systemd.State) []api.Rule {
 	if s.User {
 		user = "its own namespace"
 	}
-	add("user ids", user, "PrivateUsers", func(pid int) string { return differs(pid, "user") })
+	add("user ids", user, "PrivateUsers", differs("user"))
 	return rules
 }
 
-// differs compares a process's namespace with the manager's, whose child celld is: celld has a sandbox of its own.
+const notApplied = "no: systemd did not apply it"
+
+// differs compares a process's namespace with celld's own, which is the manager's for those that are asked for here.
 func differs(pid int, ns string) string {
 	theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, ns))
 	if err != nil {
 		return "not known: " + cause(err)
 	}
-	own, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", os.Getppid(), ns))
+	own, err := os.Readlink("/proc/self/ns/" + ns)
 	switch {
 	case err != nil:
 		return "not known: " + cause(err)
 	case own == theirs:
-		return "no: systemd did not apply it"
+		return notApplied
 	}
 	return "yes"
+}
+
+// mounts are what a process sees mounted, by mount point.
+type mounts map[string]mount
+
+type mount struct {
+	device, root string // of the file system, and which directory of it
+	readOnly     bool
+}
+
+// mountsOf reads the mounts of a process, of which everybody may know (proc(5), mountinfo).
+func mountsOf(pid int) (mounts, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if err != nil {
+		return nil, err
+	}
+	all := mounts{}
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Fields(line); len(f) > 5 { // of several at one place the last one is seen
+			all[f[4]] = mount{f[2], f[3], f[5] == "ro" || strings.HasPrefix(f[5], "ro,")}
+		}
+	}
+	return all, nil
+}
+
+// mounted compares what a process sees mounted with what the manager does, whose child celld is: celld has mounts of its own.
+func mounted(pid int, holds func(managers, theirs mounts) bool) string {
+	theirs, err := mountsOf(pid)
+	if err != nil {
+		return "not known: " + cause(err)
+	}
+	managers, err := mountsOf(os.Getppid())
+	switch {
+	case err != nil:
+		return "not known: " + cause(err)
+	case !holds(managers, theirs):
+		return notApplied
+	}
+	return "yes"
+}
+
+// covered tells whether a process sees something else at each of the places that there are.
+func covered(pid int, places ...string) string {
+	return mounted(pid, func(managers, theirs mounts) bool {
+		for _, place := range places {
+			there, ok := theirs[place]
+			if _, err := os.Stat(place); err == nil && (!ok || there.device == managers[place].device && there.root == managers[place].root) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // statusIs compares a line of /proc/PID/status (proc(5)).
@@ -226,7 +290,7 @@ func statusIs(pid int, key, want string) string {
 			if strings.TrimSpace(v) == want {
 				return "yes"
 			}
-			return "no: systemd did not apply it"
+			return notApplied
 		}
 	}
 	return "not known: the kernel does not say"

@@ -25,6 +25,7 @@ const (
 // guest is a virtual machine and the directory of its disk.
 type guest struct {
 	t    testing.TB
+	base *guest // whose snapshot it went on from
 	dir  string
 	spec spec
 	disk string // an overlay on the image, with the snapshot
@@ -39,8 +40,7 @@ type guest struct {
 // spec is what a guest is made of.
 type spec struct {
 	kernel, initrd string
-	memory         string // as QEMU writes it: "512"
-	nics           []string
+	memory         string // MiB
 }
 
 // console keeps the end of what the guest wrote to its serial line.
@@ -92,7 +92,7 @@ func (g *guest) start(snapshot string) {
 		"-drive", "file="+g.disk+",if=virtio,format=qcow2,cache=unsafe",
 		"-device", "virtio-serial", "-chardev", "socket,id=agent,path="+port+",server=on,wait=off", "-device", "virtserialport,chardev=agent,name=cell",
 		"-device", "virtio-rng-pci")
-	args = append(args, g.spec.nics...)
+	args = append(args, card(g.dir)...)
 	if snapshot != "" {
 		args = append(args, "-loadvm", snapshot)
 	}
@@ -297,14 +297,14 @@ func (g *guest) end() {
 	}
 }
 
+// twin makes another guest like g was when its scenario began.
+func (g *guest) twin(t testing.TB) *guest { return g.base.from(t, "installed") }
+
 // from makes a guest that goes on from a snapshot of another one, on a disk of its own.
-func (g *guest) from(t testing.TB, snapshot string, change func(*spec)) *guest {
+func (g *guest) from(t testing.TB, snapshot string) *guest {
 	t.Helper()
 	dir := t.TempDir()
-	next := &guest{t: t, dir: dir, spec: g.spec, disk: filepath.Join(dir, "disk.qcow2")}
-	if change != nil {
-		change(&next.spec)
-	}
+	next := &guest{t: t, base: g, dir: dir, spec: g.spec, disk: filepath.Join(dir, "disk.qcow2")}
 	if _, err := command(dir, "cp", "--sparse=always", g.disk, next.disk); err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +339,7 @@ var errLacks = errors.New("lacks")
 // lacks says why no guest can run here, or nil.
 func lacks() error {
 	if os.Getenv("CELL_TEST_VM") == "" {
-		return fmt.Errorf("%w: it takes minutes; make vmtest runs it (CELL_TEST_VM=1)", errLacks)
+		return fmt.Errorf("%w: it takes minutes; make vmtest runs it (CELL_TEST_VM=all)", errLacks)
 	}
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%w: a root file system is made as root", errLacks)

@@ -43,7 +43,7 @@ func init() {
 		if g.cgroup("cell@neighbour.service", "memory.max") != "100663296" || g.cgroup("cell@neighbour.service", "pids.max") != "50" || g.pid("neighbour") != neighbour {
 			t.Error("limits were not changed in place")
 		}
-		g.says(get("/srv/neighbour", "fork?n=100"), "refused after", "resource temporarily unavailable")
+		g.says(get("/srv/neighbour", "fork?n=100"), "Cannot fork")
 		g.says(get("/srv/neighbour", "fill?path=data/big&mb=30"), "disk quota exceeded")
 		g.run("dd if=/dev/zero of=/srv/big bs=1M count=30 status=none") // others are not held
 		g.try(get("/srv/neighbour", "spin?for=3s"))

@@ -13,9 +13,17 @@ func init() {
 			t.Errorf("a cell was built on a full disk:\n%s", out)
 		}
 		g.says("cell mitosis /srv/other", "no space left on device")
-		g.run("systemctl restart celld")
+		// systemd 252 makes a directory in /tmp for each unit with devices of its own, so nothing starts, celld neither: it comes back
+		// when there is space, and the cell does not notice.
+		pid := g.pid("app")
+		g.run("systemctl kill -s KILL celld")
+		g.says(get("/srv/app", ""), "misfit 1 serve")
+		g.run("rm -f /srv/ballast /srv/rest")
 		g.until("ready", "cell status app")
-		g.run("rm -f /srv/ballast /srv/rest && cell mitosis /srv/other")
+		if now := g.pid("app"); now != pid {
+			t.Errorf("the cell's process is %s, was %s", now, pid)
+		}
+		g.run("cell mitosis /srv/other")
 		g.says(get("/srv/other", ""), "misfit 1 serve")
 		g.reboot()
 		g.says(get("/srv/app", ""), "misfit 1 serve")

@@ -271,13 +271,8 @@ func (c *Conn) Run(ctx context.Context, name string, argv []string, capabilities
 	prop := func(name string, value any) unit.Property {
 		return unit.Property{Name: name, Value: dbus.MakeVariant(value)}
 	}
-	type command struct {
-		Path  string
-		Args  []string
-		Flags []string
-	}
 	return c.transient(ctx, name, []unit.Property{
-		prop("Type", "oneshot"), prop("ExecStartEx", []command{{argv[0], argv, []string{"no-env-expand"}}}), prop("CollectMode", "inactive-or-failed"),
+		prop("Type", "oneshot"), prop("ExecStart", unit.Command(argv[0], argv[1:]...)), prop("CollectMode", "inactive-or-failed"),
 		prop("CapabilityBoundingSet", set), prop("NoNewPrivileges", true), prop("PrivateNetwork", true), prop("TimeoutStartUSec", uint64(60_000_000)),
 	}, []aux{})
 }

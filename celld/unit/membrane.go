@@ -45,7 +45,7 @@ func membrane(m *manifest.Manifest, at Place) []Property {
 	if at.Notify != "" {
 		writable = append(writable, bind{at.Notify, at.Notify, true, 0})
 	}
-	if m.Port > 0 {
+	if m.Port > 0 || escapes(m) {
 		readable = append(readable, bind{at.Helper, at.Helper, false, 0})
 	}
 	if p := Program(m, at); filepath.Dir(p) == filepath.Dir(at.Helper) {

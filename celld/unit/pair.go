@@ -2,6 +2,7 @@ package unit
 
 import (
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -11,16 +12,48 @@ import (
 	"github.com/cell-network/cell/sdk/manifest"
 )
 
-// execCommand is a command of ExecStartEx and its kin.
-type execCommand struct {
-	Path  string
-	Args  []string
-	Flags []string
+// ExecCommand is a command line as ExecStart and its kin want it on the bus.
+type ExecCommand struct {
+	Path   string
+	Args   []string
+	Ignore bool
 }
 
-// command is a command line that systemd uses as it is: without the flag it would take "$" for a variable.
-func command(path string, args ...string) []execCommand {
-	return []execCommand{{path, append([]string{path}, args...), []string{"no-env-expand"}}}
+// Command is a command line for a unit that is gone before systemd reads its file again: "$$" is a dollar to systemd.
+func Command(path string, args ...string) []ExecCommand {
+	argv := make([]string, 0, len(args)+1)
+	for _, a := range append([]string{path}, args...) {
+		argv = append(argv, strings.ReplaceAll(a, "$", "$$"))
+	}
+	return []ExecCommand{{path, argv, false}}
+}
+
+// spoilt are the characters that do not survive in a command line. systemd replaces variables after a dollar; and when it reads a
+// transient unit's file again, as with any daemon-reload, which it has written itself, both have a backslash before them (systemd
+// 252; ExecStartEx, whose flag turns the former off, is then not known at all).
+const spoilt = "$;"
+
+// RunArgs is the word that makes celld a program's arguments readable again: see argv.
+const RunArgs = "run-args"
+
+// argv is the command line of a cell's program: the program itself or, where an argument has what would be spoilt, celld, which
+// executes it with the arguments unescaped.
+func argv(m *manifest.Manifest, program, instance string, at Place) []string {
+	args, _ := m.Arguments(instance) // reading the manifest has tried it
+	if !escapes(m) {
+		return append([]string{program}, args...)
+	}
+	line := []string{at.Helper, RunArgs, program}
+	for _, a := range args {
+		line = append(line, url.QueryEscape(a))
+	}
+	return line
+}
+
+// escapes tells whether an argument of the program would be spoilt.
+func escapes(m *manifest.Manifest) bool {
+	args, _ := m.Arguments(m.Name)
+	return slices.ContainsFunc(args, func(a string) bool { return strings.ContainsAny(a, spoilt) })
 }
 
 type listener struct{ Type, Address string }
@@ -74,7 +107,7 @@ func door(m *manifest.Manifest, name, slice string, at Place) *Door {
 	}
 	d.Service = append(common(m, "door of "+name, slice),
 		prop("Type", "exec"),
-		prop("ExecStartEx", command(at.Proxy, "--exit-idle-time=60s", SocketPath(at.SocketDir, name))),
+		prop("ExecStart", Command(at.Proxy, "--exit-idle-time=60s", SocketPath(at.SocketDir, name))),
 		prop("SyslogIdentifier", name),
 		prop("NoNewPrivileges", true),
 		prop("ProtectSystem", "strict"),
@@ -183,11 +216,10 @@ func service(m *manifest.Manifest, name, slice string, at Place) []Property {
 		typ = "notify"
 	}
 	program := Program(m, at)
-	arguments, _ := m.Arguments(name) // reading the manifest has tried it
-	run, access := command(program, arguments...), "main"
+	line, access := argv(m, program, name, at), "main"
 	inside := m.Port > 0 && at.User // the proxy is inside of the unit: see celld serve-port
 	if inside {
-		run = command(at.Helper, append([]string{"serve-port", strconv.Itoa(m.Port), m.Life.Ready, program}, arguments...)...)
+		line = append([]string{at.Helper, "serve-port", strconv.Itoa(m.Port), m.Life.Ready}, line...)
 		typ = "notify"
 		if m.Life.Ready == "notify" {
 			access = "all" // it is the program's to say
@@ -195,7 +227,7 @@ func service(m *manifest.Manifest, name, slice string, at Place) []Property {
 	}
 	props := append(common(m, name, slice),
 		prop("Type", typ),
-		prop("ExecStartEx", run),
+		prop("ExecStart", Command(line[0], line[1:]...)),
 		prop("WorkingDirectory", m.Dir),
 		prop("SyslogIdentifier", name),
 		prop("UMask", uint32(0o022)),
@@ -208,7 +240,7 @@ func service(m *manifest.Manifest, name, slice string, at Place) []Property {
 		props = append(props, prop("WatchdogUSec", uint64(30_000_000)))
 	}
 	if m.Life.Ready == "port" && !inside {
-		props = append(props, prop("ExecStartPostEx", command(at.Helper, "wait-port", strconv.Itoa(m.Port))))
+		props = append(props, prop("ExecStartPost", Command(at.Helper, "wait-port", strconv.Itoa(m.Port))))
 	}
 	if m.Port > 0 && !inside {
 		props = append(props, prop("StopWhenUnneeded", true))
@@ -249,7 +281,7 @@ func proxy(m *manifest.Manifest, name, slice string, at Place) []Property {
 	args = append(args, "127.0.0.1:"+strconv.Itoa(m.Port))
 	props := append(common(m, fmt.Sprintf("%s (proxy to port %d of %s)", name, m.Port, ProgramUnit(name)), slice),
 		prop("Type", "exec"),
-		prop("ExecStartEx", command(at.Proxy, args...)),
+		prop("ExecStart", Command(at.Proxy, args...)),
 		prop("SyslogIdentifier", name),
 		prop("WorkingDirectory", m.Dir),
 	)

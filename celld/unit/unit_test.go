@@ -116,7 +116,7 @@ func TestProxyAndDoor(t *testing.T) {
 	if p.Program == nil || p.Door == nil {
 		t.Fatalf("%+v", p)
 	}
-	run := value(p.Service, "ExecStartEx").([]execCommand)[0]
+	run := value(p.Service, "ExecStart").([]ExecCommand)[0]
 	if got := strings.Join(run.Args, " "); got != "/proxyd --exit-idle-time=90s 127.0.0.1:3000" {
 		t.Error(got)
 	}

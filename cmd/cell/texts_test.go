@@ -47,11 +47,29 @@ func TestTexts(t *testing.T) {
 		write(t, filepath.Join(dir, name), text)
 	}
 	t.Cleanup(func() { down(t, state) })
-	c := exec.Command(filepath.Join(programs, "cell"), "mitosis", dir)
-	c.Env = append(os.Environ(), "XDG_STATE_HOME="+state, "CELL_MANAGER=embedded")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("cell mitosis: %v\n%s", err, out)
+	want := append([]string{texts[0], "shows"}, texts...)
+	cell := func(words ...string) {
+		t.Helper()
+		c := exec.Command(filepath.Join(programs, "cell"), words...)
+		c.Env = append(os.Environ(), "XDG_STATE_HOME="+state, "CELL_MANAGER=embedded")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("cell %s: %v\n%s", strings.Join(words, " "), err, out)
+		}
 	}
+	cell("mitosis", dir)
+	arrives(t, dir, want, env)
+	// Also when systemd has read the unit's file again, which it has written itself.
+	cell("systemctl", "daemon-reload")
+	if err := os.Remove(filepath.Join(dir, "data/shown")); err != nil {
+		t.Fatal(err)
+	}
+	cell("systemctl", "restart", "cell@shows.service")
+	arrives(t, dir, want, env)
+}
+
+// arrives waits until the program has shown what it got.
+func arrives(t *testing.T, dir string, want []string, env map[string]string) {
+	t.Helper()
 	var shown struct {
 		Args []string
 		Env  map[string]string
@@ -68,7 +86,6 @@ func TestTexts(t *testing.T) {
 			t.Fatal("the program never showed what it got")
 		}
 	}
-	want := append([]string{texts[0], "shows"}, texts...)
 	if len(shown.Args) != len(want) {
 		t.Fatalf("%d arguments, want %d: %q", len(shown.Args), len(want), shown.Args)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/cell-network/cell/celld/bus"
 	"github.com/cell-network/cell/celld/store"
 	"github.com/cell-network/cell/celld/systemd"
+	"github.com/cell-network/cell/celld/unit"
 )
 
 const version = "0.1.0"
@@ -30,6 +31,9 @@ func main() {
 	}
 	if len(os.Args) > 4 && os.Args[1] == "serve-port" {
 		os.Exit(servePort(os.Args[2], os.Args[3], os.Args[4:]))
+	}
+	if len(os.Args) > 2 && os.Args[1] == unit.RunArgs {
+		os.Exit(runArgs(os.Args[2], os.Args[3:]))
 	}
 	work := run
 	if len(os.Args) == 4 && os.Args[1] == "hold-storage" {

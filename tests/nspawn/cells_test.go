@@ -244,7 +244,7 @@ func TestRoot(t *testing.T) {
 	}
 	// What guards celld itself.
 	guard := m.property("celld.service", "MainPID")
-	if got := m.status(guard, "CapBnd"); got != "00000000000800c3" {
+	if got := m.status(guard, "CapBnd"); got != "00000000000000c3" {
 		t.Errorf("celld may have capabilities %s", got)
 	}
 	if got := m.status(guard, "NoNewPrivs") + m.status(guard, "Seccomp"); got != "12" {

@@ -77,14 +77,20 @@ func main() {
 	})
 	http.HandleFunc("/fork", func(w http.ResponseWriter, r *http.Request) {
 		n, _ := strconv.Atoi(r.FormValue("n"))
-		for i := range n {
-			c := exec.Command("/bin/sleep", "30")
-			if err := c.Start(); err != nil {
-				fmt.Fprintf(w, "refused after %d: %v\n", i, err)
-				return
-			}
+		// A shell forks: this program itself would end where it cannot start a thread.
+		out, err := os.CreateTemp("", "fork")
+		if err != nil {
+			fmt.Fprintln(w, err)
+			return
 		}
-		fmt.Fprintln(w, "started all")
+		c := exec.Command("/bin/sh", "-c", "for i in $(seq "+strconv.Itoa(n)+"); do sleep 30 & done; echo started all")
+		c.Stdout, c.Stderr, c.SysProcAttr = out, out, &syscall.SysProcAttr{Setpgid: true}
+		if err := c.Start(); err == nil {
+			_ = c.Wait()
+			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+		}
+		text, _ := os.ReadFile(out.Name())
+		w.Write(text)
 	})
 	http.HandleFunc("/fill", func(w http.ResponseWriter, r *http.Request) {
 		n, _ := strconv.Atoi(r.FormValue("mb"))
