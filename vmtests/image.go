@@ -120,6 +120,9 @@ func image(dir, release, deb string) (disk, kernel, initrd string, err error) {
 		if _, err := command(dir, "chroot", tree, "useradd", "-m", "-s", "/bin/sh", user); err != nil {
 			return "", "", "", err
 		}
+		if err := os.Chmod(filepath.Join(tree, "home", user), 0o700); err != nil {
+			return "", "", "", err
+		}
 	}
 	for _, unit := range []string{"serial-getty@ttyS0.service", "getty.target", "apt-daily.timer", "apt-daily-upgrade.timer", "man-db.timer", "e2scrub_all.timer", "fstrim.timer", "dpkg-db-backup.timer"} {
 		if err := os.Symlink("/dev/null", filepath.Join(tree, "etc/systemd/system", unit)); err != nil {

@@ -87,8 +87,10 @@ func (p patient) has(name string) bool {
 
 // examine looks at all that needs no manager.
 func (p patient) examine() []finding {
-	return []finding{p.systemd(), p.controllers(), p.namespaces(), p.module("WireGuard", "wireguard", "machines cannot be linked by the kernel's WireGuard; a program of its own takes its place, which costs speed"),
-		p.module("nftables", "nf_tables", "rules between machines cannot be set"), p.golang(), clock(), space()}
+	return []finding{
+		p.systemd(), p.controllers(), p.namespaces(), p.module("WireGuard", "wireguard", "machines cannot be linked by the kernel's WireGuard; a program of its own takes its place, which costs speed"),
+		p.module("nftables", "nf_tables", "rules between machines cannot be set"), p.golang(), clock(), space(),
+	}
 }
 
 // leastSystemd is the oldest version that is tested: Debian 12's.
