@@ -18,6 +18,7 @@ command -v systemd-nspawn >/dev/null || wanted="$wanted systemd-container"
 command -v mmdebstrap >/dev/null || wanted="$wanted mmdebstrap"
 command -v lintian >/dev/null || wanted="$wanted lintian"
 command -v rpm >/dev/null || wanted="$wanted rpm"
+command -v rpmlint >/dev/null || wanted="$wanted rpmlint"
 command -v groff >/dev/null || wanted="$wanted groff"
 case ${1:-} in
 check)

@@ -18,8 +18,8 @@ import (
 
 // patience is how long a guest may take for one script, and to boot. Nothing speeds QEMU up where KVM does not work.
 const (
-	patience = 5 * time.Minute
-	bootTime = 8 * time.Minute
+	patience = 20 * time.Minute
+	bootTime = 15 * time.Minute
 )
 
 // guest is a virtual machine and the directory of its disk.

@@ -240,6 +240,11 @@ func TestPackagesAreClean(t *testing.T) {
 	if out, err := exec.Command("rpm", "-K", "--nosignature", rpm).CombinedOutput(); err != nil || !strings.Contains(string(out), "digests OK") {
 		t.Errorf("rpm -K: %v\n%s", err, out)
 	}
+	if _, err := exec.LookPath("rpmlint"); err != nil {
+		t.Log("rpmlint is not installed (packaging/deps.sh installs it)")
+	} else if out, err := exec.Command("rpmlint", "-r", "../../packaging/rpm/rpmlintrc", rpm).CombinedOutput(); err != nil || !strings.Contains(string(out), " 0 errors, 0 warnings") {
+		t.Errorf("rpmlint: %v\n%s", err, out)
+	}
 	again := t.TempDir()
 	c := exec.Command("packaging/packages.sh", again, "amd64")
 	c.Dir, c.Env = "../..", append(os.Environ(), "CELL_VERSION=0.0.1")
