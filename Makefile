@@ -74,7 +74,7 @@ packages:
 RUN ?=
 vmtest: deps
 	@packaging/deps.sh vm
-	CELL_TEST_VM=all $(GO) test -v -count=1 -timeout 60m ./vmtests -run 'TestScenarios/$(RUN)'
+	CELL_TEST_VM=all $(GO) test -v -count=1 -timeout 80m ./vmtests -run 'TestScenarios/$(RUN)'
 
 # Rivals side by side in one run; docs/benchmarks.md says how to read it.
 bench: deps
