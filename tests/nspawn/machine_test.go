@@ -147,6 +147,14 @@ func bareMachine(t *testing.T, lower string) *machine {
 	must(err)
 	m.cgroup = filepath.Join(mount, fmt.Sprintf("cell-test-%d-%d", os.Getpid(), time.Now().UnixNano()))
 
+	// A Cell that this machine has is none of the container's.
+	for _, f := range []string{
+		"/usr/bin/cell", "/usr/bin/celld", "/usr/bin/cell-http", "/usr/lib/systemd/system/celld.service", "/usr/lib/systemd/user/celld.service",
+		"/usr/share/dbus-1/system-services/network.cell.Manager1.service", "/usr/share/dbus-1/services/network.cell.Manager1.service",
+		"/usr/share/dbus-1/system.d/network.cell.Manager1.conf", "/etc/systemd/system/multi-user.target.wants/celld.service",
+	} {
+		must(os.RemoveAll(m.path(f)))
+	}
 	for _, u := range masked {
 		p := m.path("/etc/systemd/system", u)
 		_ = os.RemoveAll(p)
