@@ -3,10 +3,10 @@ package sdk
 import (
 	"context"
 	"errors"
-	"net"
 	"testing"
 
 	"github.com/cell-network/cell/sdk/internal/generated"
+	"github.com/cell-network/cell/sdk/internal/unixtest"
 	"github.com/cell-network/cell/sdk/stats"
 	"github.com/cell-network/cell/sdk/wire"
 )
@@ -34,7 +34,7 @@ func TestCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := serving(t, handle)
+	c := unixtest.Serve(t, handle)
 	for range 3 {
 		for _, id := range []uint32{7, 9, 3, 4, 1} {
 			_, _ = c.Call(t.Context(), id, []byte("ab"))
@@ -56,20 +56,6 @@ func TestCounts(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	}
-}
-
-// serving is a connection to a server that answers with handle.
-func serving(t testing.TB, handle wire.Handler) *wire.Conn {
-	t.Helper()
-	path := t.TempDir() + "/s"
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &wire.Server{Handler: handle}
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(s.Close)
-	return dial(t, path)
 }
 
 // Other cells are not told what this one chose among replicas.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cell-network/cell/sdk"
 	"github.com/cell-network/cell/sdk/internal/spantest"
+	"github.com/cell-network/cell/sdk/internal/unixtest"
 	"github.com/cell-network/cell/sdk/replicas"
 	"github.com/cell-network/cell/sdk/stub"
 	"github.com/cell-network/cell/sdk/trace"
@@ -241,19 +242,8 @@ func TestSpansOfAnEvent(t *testing.T) {
 // connected is a client of a server that answers with handle. It cannot make another connection.
 func connected(t testing.TB, name string, handle wire.Handler) *stub.Client {
 	t.Helper()
-	l, err := net.Listen("unix", t.TempDir()+"/s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &wire.Server{Handler: handle}
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(s.Close)
-	nc, err := net.Dial("unix", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
 	c := replicas.New(&stub.Remote{Need: name}, name, nowhere{})
-	c.Add(replicas.Reached{Conn: wire.NewConn(nc), Instance: name, Instances: 1})
+	c.Add(replicas.Reached{Conn: unixtest.Serve(t, handle), Instance: name, Instances: 1})
 	return c
 }
 

@@ -95,7 +95,7 @@ func image(dir, release, deb string) (disk, kernel, initrd string, err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", "", "", fmt.Errorf("build what runs in the guest: %w\n%s", err, out)
 	}
-	package_, err := os.ReadFile(deb)
+	content, err := os.ReadFile(deb)
 	if err != nil {
 		return "", "", "", err
 	}
@@ -103,7 +103,7 @@ func image(dir, release, deb string) (disk, kernel, initrd string, err error) {
 		name, text string
 		mode       os.FileMode
 	}{
-		{"opt/cell.deb", string(package_), 0o644},
+		{"opt/cell.deb", string(content), 0o644},
 		{"etc/systemd/system/agent.service", agentUnit, 0o644},
 		{"etc/udev/rules.d/99-agent.rules", `SUBSYSTEM=="virtio-ports", ATTR{name}=="cell", TAG+="systemd", ENV{SYSTEMD_WANTS}+="agent.service"` + "\n", 0o644},
 		{"etc/fstab", "/dev/vda / ext4 prjquota 0 1\n", 0o644},

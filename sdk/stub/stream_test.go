@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cell-network/cell/sdk"
+	"github.com/cell-network/cell/sdk/internal/unixtest"
 	"github.com/cell-network/cell/sdk/replicas"
 	"github.com/cell-network/cell/sdk/wire"
 )
@@ -34,18 +35,7 @@ func readBatch(f *wire.Fields, v *batch) {
 // connected is a client of a server that answers with handle.
 func connected(t testing.TB, handle wire.Handler) *Client {
 	t.Helper()
-	l, err := net.Listen("unix", t.TempDir()+"/s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &wire.Server{Handler: handle}
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(s.Close)
-	nc, err := net.Dial("unix", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return clientOn("batches", wire.NewConn(nc))
+	return clientOn("batches", unixtest.Serve(t, handle))
 }
 
 // Items share memory only when that is asked for.
