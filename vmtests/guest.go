@@ -136,13 +136,10 @@ func (g *guest) connect(port string) {
 	}
 }
 
-// within runs a script as a user and waits so long for its end.
-func (g *guest) within(d time.Duration, user, script string) (string, int) {
-	g.t.Helper()
-	request := struct{ Script, User string }{script, user}
-	err := g.agent.SetDeadline(time.Now().Add(d))
-	if err == nil {
-		err = json.NewEncoder(g.agent).Encode(request)
+// ask runs a script as a user and waits so long for its end.
+func (g *guest) ask(d time.Duration, user, script string) (output string, code int, err error) {
+	if err = g.agent.SetDeadline(time.Now().Add(d)); err == nil {
+		err = json.NewEncoder(g.agent).Encode(struct{ Script, User string }{script, user})
 	}
 	var answer struct {
 		Code   int
@@ -151,10 +148,17 @@ func (g *guest) within(d time.Duration, user, script string) (string, int) {
 	if err == nil {
 		err = g.in.Decode(&answer)
 	}
+	return answer.Output, answer.Code, err
+}
+
+// within is ask for a guest that has to answer.
+func (g *guest) within(d time.Duration, user, script string) (string, int) {
+	g.t.Helper()
+	out, code, err := g.ask(d, user, script)
 	if err != nil {
 		g.t.Fatalf("the guest does not answer: %v\nscript: %s\nconsole:\n%s", err, script, g.console)
 	}
-	return answer.Output, answer.Code
+	return out, code
 }
 
 // try runs a shell script as root and returns what it wrote and its exit status.
@@ -163,7 +167,7 @@ func (g *guest) try(script string) (string, int) {
 	return g.within(patience, "", script)
 }
 
-// run is try for what has to work. It shows the journal when it does not.
+// run is try for what has to work.
 func (g *guest) run(script string) string {
 	g.t.Helper()
 	return g.as("", script)
@@ -174,8 +178,7 @@ func (g *guest) as(user, script string) string {
 	g.t.Helper()
 	out, code := g.within(patience, user, script)
 	if code != 0 {
-		journal, _ := g.try("journalctl --no-pager -n 40 -o short-monotonic")
-		g.t.Fatalf("%s\nexit status %d\n%s\njournal:\n%s", script, code, out, journal)
+		g.t.Fatalf("%s\nexit status %d\n%s", script, code, out)
 	}
 	return strings.TrimSpace(out)
 }
@@ -285,16 +288,20 @@ func (g *guest) snapshot(name string) {
 	}
 }
 
-// end stops QEMU at the end of a test, and shows the console of a guest in trouble.
+// end stops QEMU at the end of a test, after it has shown the console and the journal of a guest in trouble.
 func (g *guest) end() {
 	if g.qemu == nil {
 		return
 	}
-	_ = g.qemu.Process.Kill()
-	<-g.exited
 	if g.t.Failed() {
 		g.t.Logf("console:\n%s", g.console)
+		if g.agent != nil {
+			journal, _, err := g.ask(time.Minute, "", "journalctl --no-pager -b -n 300 -o short-monotonic")
+			g.t.Logf("journal (%v):\n%s", err, journal)
+		}
 	}
+	_ = g.qemu.Process.Kill()
+	<-g.exited
 }
 
 // twin makes another guest like g was when its scenario began.
