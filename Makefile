@@ -46,7 +46,7 @@ check: deps lint
 
 # How much of each package the tests run, those that drive programs included.
 cover: deps
-	@dir=$$(mktemp -d) && chmod 777 $$dir && GOCOVERDIR=$$dir $(GOTEST) -cover ./... -args -test.gocoverdir=$$dir && \
+	@dir=$$(mktemp -d) && chmod 777 $$dir && CELL_TEST_COVER=$$dir $(GOTEST) -cover ./... -args -test.gocoverdir=$$dir && \
 	$(GO) tool covdata percent -i=$$dir | sed 's/^[[:space:]]*//' | sort; rc=$$?; rm -rf $$dir; exit $$rc
 
 # References that are made from the code.

@@ -7,8 +7,9 @@ import (
 	"slices"
 )
 
-// coverDir is the variable that names where programs write what of them ran; make cover sets it, and the embedded manager hands it on.
-const coverDir = "GOCOVERDIR"
+// coverDir is the variable with which make cover names where programs write what of them ran. go test takes their own, GOCOVERDIR, away
+// from tests; the embedded manager hands it on.
+const coverDir = "CELL_TEST_COVER"
 
 // Build builds the programs that a test drives into a new directory: Cell's own with the race detector when the test has it, so that
 // what races in them is told in their output, and cells as anybody would, as the detector makes a program take a second to end. The
@@ -21,7 +22,10 @@ func Build(own, cells []string) (dir string, err error) {
 	if Race {
 		options = append(options, "-race")
 	}
-	if os.Getenv(coverDir) != "" {
+	if dir := os.Getenv(coverDir); dir != "" {
+		if err := os.Setenv("GOCOVERDIR", dir); err != nil {
+			return "", err
+		}
 		options = append(options, "-cover")
 	}
 	for _, words := range [][]string{slices.Concat(options, own), cells} {
