@@ -104,14 +104,22 @@ func TestConnect(t *testing.T) {
 			t.Errorf("json %v: %v %v", asJSON, own, err)
 		}
 
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-		if _, err = c.call(ctx, t, "Hang", `{}`); connect.CodeOf(err) != connect.CodeDeadlineExceeded {
-			t.Errorf("json %v: %v", asJSON, err)
+		// On a slow machine the time is over before the call reaches the cell.
+		for within, reached := 30*time.Millisecond, false; !reached; within *= 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), within)
+			if _, err = c.call(ctx, t, "Hang", `{}`); connect.CodeOf(err) != connect.CodeDeadlineExceeded {
+				t.Errorf("json %v: %v", asJSON, err)
+			}
+			cancel()
+			select {
+			case <-p.hangs:
+				reached = true
+				<-p.ended
+			case <-time.After(within):
+			}
 		}
-		cancel()
-		<-p.ended
-		ctx, cancel = context.WithCancel(t.Context())
-		time.AfterFunc(10*time.Millisecond, cancel)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { <-p.hangs; cancel() }()
 		if _, err = c.call(ctx, t, "Hang", `{}`); connect.CodeOf(err) != connect.CodeCanceled {
 			t.Errorf("json %v: %v", asJSON, err)
 		}

@@ -68,15 +68,16 @@ func clock(t testing.TB) *genome.Genome {
 type provider struct {
 	g       *genome.Genome
 	server  *wire.Server
-	trace   atomic.Value // text of the trace and the span of the last call
-	sent    atomic.Int64 // items of Forever
-	ended   chan error   // how streams and hanging calls ended
+	trace   atomic.Value  // text of the trace and the span of the last call
+	sent    atomic.Int64  // items of Forever
+	hangs   chan struct{} // calls that began to hang
+	ended   chan error    // how streams and hanging calls ended
 	notes   chan string
 	connect func(context.Context, string) (*wire.Conn, error)
 }
 
 func newProvider(t testing.TB) *provider {
-	p := &provider{g: clock(t), ended: make(chan error, 100), notes: make(chan string, 100)}
+	p := &provider{g: clock(t), hangs: make(chan struct{}, 100), ended: make(chan error, 100), notes: make(chan string, 100)}
 	data, err := p.g.Marshal()
 	if err != nil {
 		t.Fatal(err)
@@ -162,6 +163,10 @@ func (p *provider) handle(ctx context.Context, r wire.Request) (result []byte, e
 		p.notes <- in.Text
 		return nil, nil
 	case "Hang":
+		select {
+		case p.hangs <- struct{}{}:
+		default: // nobody wants to know
+		}
 		<-ctx.Done()
 		p.ended <- context.Cause(ctx)
 		return nil, ctx.Err()
