@@ -30,14 +30,22 @@ func (c *cell) connection(ctx context.Context) (_ *wire.Conn, _ *genome.Genome, 
 			c.log(err.Error(), "error", errors.Unwrap(err))
 		}
 	}()
+	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
-	select {
+	select { // a lock that is free is taken also when the time is over: the call says so, in its way
 	case c.lock <- struct{}{}:
-		defer func() { <-c.lock }()
-	case <-ctx.Done():
-		return nil, nil, &unreachable{c.name, ctx.Err()}
+	default:
+		select {
+		case c.lock <- struct{}{}:
+		case <-ctx.Done():
+			if err := caller.Err(); err != nil {
+				return nil, nil, err
+			}
+			return nil, nil, &unreachable{c.name, ctx.Err()}
+		}
 	}
+	defer func() { <-c.lock }()
 	if c.conn != nil && c.conn.Usable() {
 		return c.conn, c.genome, nil
 	}
