@@ -41,6 +41,7 @@ const (
 	typeCredit
 	typeIntroduction
 	typeSpan
+	typeHandover
 )
 
 const (
@@ -61,10 +62,10 @@ var frameNames = [...]string{
 	typeHello: "HELLO", typeHelloAck: "HELLO_ACK", typeCall: "CALL", typeResult: "RESULT", typeError: "ERROR",
 	typeCancel: "CANCEL", typePing: "PING", typePong: "PONG", typeGoAway: "GOAWAY",
 	typeData: "DATA", typeEnd: "END", typeCredit: "CREDIT", typeIntroduction: "INTRODUCTION",
-	typeSpan: "SPAN",
+	typeSpan: "SPAN", typeHandover: "HANDOVER",
 }
 
-func (t frameType) known() bool { return t >= typeHello && t <= typeSpan }
+func (t frameType) known() bool { return t >= typeHello && t <= typeHandover }
 
 func (t frameType) String() string {
 	if t.known() {
@@ -80,7 +81,7 @@ func (t frameType) limits() (least, most int) {
 		return greetingSize, maxGreeting
 	case typeCall:
 		return extensionSize, MaxFrame
-	case typeCancel, typeEnd:
+	case typeCancel, typeEnd, typeHandover:
 		return 0, 0
 	case typeCredit:
 		return creditSize, creditSize

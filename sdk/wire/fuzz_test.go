@@ -150,7 +150,7 @@ func FuzzServer(f *testing.F) {
 		}}
 		s.init()
 		ours, theirs := net.Pipe()
-		c := s.register(theirs)
+		c := s.register(newServerConn(s, theirs))
 		// A queue takes what its credit allows and one item more.
 		limit := int64(window + len(data) + itemCost)
 		go io.Copy(io.Discard, ours)

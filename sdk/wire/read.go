@@ -49,6 +49,8 @@ type reader struct {
 	into []byte // a payload's place, which is filled before buf
 	n    int
 	err  error
+
+	rights *rights // takes the descriptors that come along; nil where none are expected
 }
 
 func newReader(conn net.Conn) *reader {
@@ -66,9 +68,12 @@ func (r *reader) receive(fd uintptr) bool {
 		r.buf = readBuffers.Get().(*[readBuffer]byte)
 	}
 	for {
-		if r.into == nil {
+		switch {
+		case r.rights != nil && r.into == nil:
+			r.n, r.err = r.rights.receive(int(fd), r.buf[r.end:])
+		case r.into == nil:
 			r.n, r.err = syscall.Read(int(fd), r.buf[r.end:])
-		} else {
+		default:
 			var both [2][]byte
 			both[0], both[1] = r.into, r.buf[:]
 			r.n, r.err = unix.Readv(int(fd), both[:])

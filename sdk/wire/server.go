@@ -139,7 +139,7 @@ func (s *Server) Serve(l net.Listener) error {
 		}
 		nc, err := l.Accept()
 		if err == nil {
-			s.register(nc)
+			s.register(newServerConn(s, nc))
 		}
 		stopped := s.leave()
 		switch {
@@ -182,14 +182,13 @@ func (s *Server) leave() (stopped bool) {
 }
 
 // register begins to serve a connection, or turns it away.
-func (s *Server) register(nc net.Conn) *serverConn {
-	c := newServerConn(s, nc)
+func (s *Server) register(c *serverConn) *serverConn {
 	s.mu.Lock()
 	full := len(s.conns) >= s.MaxConns
 	if full || s.stopped {
 		s.mu.Unlock()
 		c.cancel()
-		turnAway(nc, full)
+		turnAway(c.nc, full)
 		return nil
 	}
 	s.conns[c] = struct{}{}

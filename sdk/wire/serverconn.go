@@ -30,6 +30,7 @@ type serverConn struct {
 	ahead ahead         // the last SPAN
 	muted bool          // a refused one-way call was logged
 	peer  any           // who is at the other end, as far as that is known
+	given bool          // somebody who was introduced handed this connection over: peer is who that was
 	held  bool          // answers wait for others to go out with
 	spent time.Duration // on methods, since others had their turn
 
@@ -86,6 +87,7 @@ func (c *serverConn) ended(err error) {
 	if err == errTurnTaken {
 		return
 	}
+	c.r.rights.close()
 	c.cancelAll()
 	if !hungUp(err) {
 		c.s.log("connection ended", "error", err)
@@ -121,19 +123,23 @@ func (c *serverConn) cancelAll() {
 // begin reads introductions and the greeting.
 func (c *serverConn) begin() error {
 	c.r.patience = c.s.Stall
-	if c.s.Accepted != nil {
+	if c.s.Accepted != nil && !c.given {
 		peer, err := c.s.Accepted(c.nc)
 		if err != nil {
 			return &deniedError{err}
 		}
 		c.peer = peer
 	}
+	c.takeRights()
 	var h header
 	var err error
 	for {
 		c.r.expect(headerSize) // who connects has something to say
 		if h, err = c.r.next(); err != nil {
 			return err
+		}
+		if h.kind == typeHandover {
+			return c.handedOver()
 		}
 		if h.kind != typeIntroduction {
 			break
@@ -145,6 +151,8 @@ func (c *serverConn) begin() error {
 	if h.kind != typeHello {
 		return fmt.Errorf("read frame: %v before HELLO", h.kind)
 	}
+	c.r.rights.close()
+	c.r.rights = nil
 	return c.greet(h)
 }
 
