@@ -4,7 +4,7 @@ GO ?= go
 PREFIX ?= /usr/local
 TOOL = $(GO) tool -modfile=tools.mod
 
-.PHONY: build demo quick test race lint check cover docs fresh install packages deps vmtest bench clean
+.PHONY: build demo demo-mesh quick test race lint check cover docs fresh install packages deps vmtest bench clean
 
 build:
 	@mkdir -p bin
@@ -12,6 +12,10 @@ build:
 
 demo: deps build
 	@packaging/demo.sh
+
+# Two machines that are joined, as network namespaces of this one; needs root.
+demo-mesh: deps build
+	@packaging/demo-mesh.sh
 
 # After each edit: seconds. What takes longer, or needs a manager, is left out.
 quick: build

@@ -69,6 +69,17 @@ func TestLayers(t *testing.T) {
 			{"celld/unit", []string{std, Module + "/sdk/manifest", "github.com/godbus/dbus"}, "units are described, not made, there"},
 			{"celld/systemd", []string{std, Module + "/celld/unit", "github.com/godbus/dbus"}, "it talks to systemd and decides nothing"},
 			{"celld", []string{std, Module + "/celld", Module + "/sdk/api", Module + "/sdk/manifest", Module + "/sdk/genome", Module + "/sdk/wire", Module + "/sdk/broker", Module + "/sdk/stats", "github.com/godbus/dbus", "golang.org/x/sys"}, "celld uses contracts of the SDK, never the commands"},
+			{"cellnet/identity", []string{std}, "who a machine is follows from keys alone"},
+			{"cellnet/record", []string{std, Module + "/cellnet/identity", "google.golang.org/protobuf/encoding/protowire"}, "records are data"},
+			{"cellnet/registry", []string{std, Module + "/cellnet/identity", Module + "/cellnet/record"}, "the registry is pure: no network, and the time is given to it"},
+			{"cellnet/join", []string{std, Module + "/cellnet/identity", Module + "/cellnet/record", Module + "/cellnet/wg", "google.golang.org/protobuf/encoding/protowire"}, "a token is data"},
+			{"cellnet/wg", []string{std, "golang.zx2c4.com/wireguard", "github.com/vishvananda/netlink"}, "it owns the device and decides nothing"},
+			{"cellnet/link", []string{std, Module + "/cellnet/wg", "github.com/vishvananda/netlink", "golang.org/x/sys"}, "it owns addresses and routes and decides nothing"},
+			{"cellnet/firewall", []string{std, "github.com/google/nftables", "golang.org/x/sys"}, "it owns the table and knows no machines"},
+			{"cellnet/names", []string{std, "github.com/miekg/dns"}, "it answers what it is told"},
+			{"cellnet/bus", []string{std, Module + "/cellnet/node", Module + "/sdk/api", "github.com/godbus/dbus"}, "who may do what, on the bus"},
+			{"cellnet", []string{std, Module + "/cellnet", Module + "/sdk/api", Module + "/sdk/wire", "golang.org/x/sys"}, "cellnet knows neither celld nor systemd"},
+			{"cmd/cellnetd", []string{std, Module + "/cellnet", Module + "/sdk/api", "github.com/godbus/dbus", "github.com/coreos/go-systemd"}, "wiring only"},
 			{"cmd/celld", []string{std, Module + "/celld", "github.com/godbus/dbus", "github.com/coreos/go-systemd"}, "wiring only"},
 			{"cmd/cell-http", []string{std, Module + "/internal/httpdoor", Module + "/sdk/broker", Module + "/sdk/manifest", Module + "/sdk/wire", "github.com/coreos/go-systemd", "golang.org/x/net"}, "wiring only"},
 			{"internal/httpdoor", []string{std, Module + "/sdk/genome", Module + "/sdk/wire", "github.com/coder/websocket"}, "it translates between two protocols and knows no celld"},
@@ -107,7 +118,7 @@ func TestLayers(t *testing.T) {
 		}
 		if strings.HasPrefix(dir, "cmd/cell/") || dir == "cmd/cell" {
 			for _, imp := range imports {
-				if strings.HasPrefix(imp, Module+"/celld") {
+				if strings.HasPrefix(imp, Module+"/celld") || strings.HasPrefix(imp, Module+"/cellnet") {
 					t.Errorf("%s imports %s: the command never reaches into the daemon", dir, imp)
 				}
 			}

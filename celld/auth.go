@@ -18,6 +18,8 @@ import (
 type Caller struct {
 	Cell string // the instance; empty for a program that is no cell
 	UID  int
+	Node string // name of the machine that it is on; empty for this one
+	Role string // of that machine
 
 	// Admitted is a program that an administrator's rule allows to use cells that are not its user's.
 	Admitted bool
@@ -25,11 +27,18 @@ type Caller struct {
 
 // String names the caller: its cell, or its user.
 func (c Caller) String() string {
+	name, at := "user "+UserName(c.UID), ""
 	if c.Cell != "" {
-		return unit.Base(c.Cell)
+		name = unit.Base(c.Cell)
 	}
-	return "user " + UserName(c.UID)
+	if c.Node != "" {
+		at = "@" + c.Node
+	}
+	return name + at
 }
+
+// stranger tells whether the caller is on a machine of somebody else.
+func (c Caller) stranger() bool { return c.Node != "" && c.Role != member }
 
 // UserName is a user's name, or the number where there is none.
 func UserName(uid int) string {
@@ -50,13 +59,13 @@ func (s *Server) mayCall(who Caller, name string) (denied []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	mine := who.UID == owner || who.UID == 0 || who.UID == os.Geteuid()
+	mine := !who.stranger() && (who.UID == owner || who.UID == 0 || who.UID == os.Geteuid())
 	rules := n.Manifest.Auth
 	switch {
 	case who.Cell == "" && (mine || who.Admitted): // who can stop it and change its rules may call it
 		return nil, nil
 	case rules.Allow == nil && !mine:
-		return nil, s.refused(who, name, "it belongs to another user, and its cell.toml has no [auth]")
+		return nil, s.refused(who, name, "%s, and its cell.toml has no [auth]", whose(who))
 	case rules.Allow != nil && !matches(rules.Allow, who):
 		return nil, s.refused(who, name, "[auth] of %s does not allow it", filepath.Join(n.Manifest.Dir, manifest.File))
 	}
@@ -69,6 +78,17 @@ func (s *Server) mayCall(who Caller, name string) (denied []string, err error) {
 	return denied, nil
 }
 
+// whose says why a cell without [auth] is not the caller's.
+func whose(who Caller) string {
+	switch {
+	case who.stranger():
+		return "the machine " + who.Node + " is a " + who.Role + " here"
+	case who.Node != "":
+		return "it does not belong to a user of that name"
+	}
+	return "it belongs to another user"
+}
+
 // refused tells the caller, and the log who was refused what.
 func (s *Server) refused(who Caller, name, format string, args ...any) error {
 	err := failure(api.ErrDenied, "%s may not call %s: "+format, append([]any{who, unit.Base(name)}, args...)...)
@@ -79,6 +99,12 @@ func (s *Server) refused(who Caller, name, format string, args ...any) error {
 func matches(all []manifest.Principal, who Caller) bool {
 	cell := unit.Base(who.Cell)
 	return slices.ContainsFunc(all, func(p manifest.Principal) bool {
+		switch {
+		case p.Kind == "node":
+			return who.Node == p.Name
+		case who.stranger(): // the names there are not those of here
+			return false
+		}
 		switch p.Kind {
 		case "user":
 			u, err := user.Lookup(p.Name)

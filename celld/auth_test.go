@@ -116,7 +116,7 @@ func TestRenew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, _, err := r.Renew(web, "users", "", "users", nonce)
+	data, _, err := r.Renew(t.Context(), web, "users", "", "users", nonce)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,18 +130,21 @@ func TestRenew(t *testing.T) {
 		t.Errorf("the key is another: %v", err)
 	}
 	for name, try := range map[string]func() error{
-		"another cell": func() error { _, _, err := r.Renew(Caller{Cell: "spy"}, "users", "", "users", nonce); return err },
+		"another cell": func() error {
+			_, _, err := r.Renew(t.Context(), Caller{Cell: "spy"}, "users", "", "users", nonce)
+			return err
+		},
 		"another user": func() error {
-			_, _, err := r.Renew(Caller{Cell: "web", UID: 5}, "users", "", "users", nonce)
+			_, _, err := r.Renew(t.Context(), Caller{Cell: "web", UID: 5}, "users", "", "users", nonce)
 			return err
 		},
-		"another callee": func() error { _, _, err := r.Renew(web, "users", "", "users:2", nonce); return err },
-		"no need":        func() error { _, _, err := r.Renew(web, "spy", "", "spy", nonce); return err },
+		"another callee": func() error { _, _, err := r.Renew(t.Context(), web, "users", "", "users:2", nonce); return err },
+		"no need":        func() error { _, _, err := r.Renew(t.Context(), web, "spy", "", "spy", nonce); return err },
 		"own nonce": func() error {
-			_, _, err := r.Renew(web, "users", "", "users", bytes.Repeat([]byte{1}, 32))
+			_, _, err := r.Renew(t.Context(), web, "users", "", "users", bytes.Repeat([]byte{1}, 32))
 			return err
 		},
-		"no nonce": func() error { _, _, err := r.Renew(web, "users", "", "users", nil); return err },
+		"no nonce": func() error { _, _, err := r.Renew(t.Context(), web, "users", "", "users", nil); return err },
 	} {
 		if err := try(); err == nil {
 			t.Errorf("%s: it was renewed", name)

@@ -36,6 +36,7 @@ type Server struct {
 	Helper    string // path of celld
 	Notify    string // the manager's notification socket, where ProtectHome hides it: below /run/user
 	Log       *slog.Logger
+	Mesh      Mesh // to other machines; nil for none
 
 	Key      ed25519.PrivateKey // signs introductions
 	Lifetime time.Duration      // of introductions; 0 is the longest
@@ -55,7 +56,9 @@ type Server struct {
 	last     map[string]string               // what happened last, by instance
 	callers  map[string]map[string]time.Time // of cells, by name: when they were connected last
 	rewanted chan struct{}                   // see wanted
-	turns    map[string]int                  // how often a cell was connected to, which chooses among replicas
+
+	changedCells chan struct{}  // see recelled
+	turns        map[string]int // how often a cell was connected to, which chooses among replicas
 }
 
 // Error is an answer for a caller: a D-Bus error name and a text.

@@ -56,6 +56,9 @@ func (s *Server) happened(instance, what, cause string) {
 		return // it only stands in while a definition is exchanged
 	}
 	e := Event{instance, what, cause, time.Now()}
+	if what == "born" || what == "gone" || what == "replaced" {
+		s.cellsChanged()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.last[instance] == what && cause == "" {

@@ -2,6 +2,7 @@ package celld
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/cell-network/cell/celld/unit"
@@ -69,7 +71,7 @@ type Introduced struct {
 // and callee: nobody has to remember it for a renewal.
 func (s *Server) nonce(random []byte, who Caller, instance string) []byte {
 	mac := hmac.New(sha256.New, s.Key.Seed())
-	fmt.Fprintf(mac, "nonce\\x00%s\\x00%d\\x00%s\\x00%x", who.Cell, who.UID, instance, random)
+	fmt.Fprintf(mac, "nonce\\x00%s\\x00%d\\x00%s\\x00%s\\x00%x", who.Cell, who.UID, who.Node, instance, random)
 	return append(bytes.Clone(random), mac.Sum(nil)[:16]...)
 }
 
@@ -80,7 +82,7 @@ func (s *Server) introduction(who Caller, instance string, nonce []byte, denied 
 		lifetime = min(lifetime, s.Lifetime)
 	}
 	i := broker.Introduction{
-		Cell: who.Cell, UID: uint32(who.UID), Callee: instance, Nonce: nonce, Denied: denied,
+		Cell: who.Cell, UID: uint32(who.UID), Node: who.Node, Callee: instance, Nonce: nonce, Denied: denied,
 		Expires: time.Now().Add(lifetime).Truncate(time.Second),
 	}
 	return i.Sign(s.Key), i.Expires
@@ -100,7 +102,13 @@ func (s *Server) introduce(c net.Conn, who Caller, instance string, denied []str
 }
 
 // Renew makes the introduction of a connection that was granted to the caller anew, as far as the caller may still call.
-func (s *Server) Renew(who Caller, target, hash, instance string, nonce []byte) ([]byte, time.Time, error) {
+func (s *Server) Renew(ctx context.Context, who Caller, target, hash, instance string, nonce []byte) ([]byte, time.Time, error) {
+	if strings.Contains(instance, "@") {
+		if _, ok := s.elsewhere(who, target); !ok {
+			return nil, time.Time{}, failure(api.ErrDenied, "%s no longer names %s, or this machine has left the tissue", who, target)
+		}
+		return s.renewElsewhere(ctx, who, instance, hash, nonce)
+	}
 	name, err := s.reaches(who, target, hash)
 	if err != nil {
 		return nil, time.Time{}, err

@@ -243,11 +243,16 @@ func (s *Server) Below(caller, target string) (string, error) {
 // reaches finds the cell that the caller means by target. A program that is no cell names cells in full; whether it may call
 // one is mayCall's to say.
 func (s *Server) reaches(who Caller, target, hash string) (string, error) {
-	if who.Cell != "" {
+	if who.Cell != "" && who.Node == "" {
 		return s.Resolve(who.Cell, target, hash)
 	}
-	_, _, err := s.rootOf(target)
-	return target, err
+	if _, _, err := s.rootOf(target); err != nil {
+		return "", err
+	}
+	if who.Node != "" {
+		return s.kept(target, hash, time.Now().Add(-recent)), nil
+	}
+	return target, nil
 }
 
 // MayManage refuses a program of user uid, which is no cell, a cell of somebody else.
@@ -263,8 +268,18 @@ func (s *Server) MayManage(uid int, name string) error {
 }
 
 // Call connects a caller to the cell that it means by target: to one of its instances, in turn, or to the one that target
-// names. A cell that sleeps wakes. hash is the wire hash that the caller was built with. The instances to avoid come last.
+// names. A cell that sleeps wakes. One that does not run here is looked for on other machines. hash is the wire hash that the caller was built with. The instances to avoid come last.
 func (s *Server) Call(ctx context.Context, who Caller, target, hash string, avoid []string) (*Introduced, error) {
+	to, err := s.callHere(ctx, who, target, hash, avoid)
+	if notHere(err) {
+		if name, ok := s.elsewhere(who, target); ok {
+			return s.callElsewhere(ctx, who, name, hash, avoid)
+		}
+	}
+	return to, err
+}
+
+func (s *Server) callHere(ctx context.Context, who Caller, target, hash string, avoid []string) (*Introduced, error) {
 	name, err := s.reaches(who, target, hash)
 	if err != nil {
 		return nil, err

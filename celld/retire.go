@@ -101,6 +101,7 @@ func (s *Server) wanted() chan struct{} {
 // want writes down a change of what is wanted.
 func (s *Server) want(change func(map[string]store.Root)) error {
 	err := s.Store.Update(change)
+	s.cellsChanged()
 	select {
 	case s.wanted() <- struct{}{}:
 	default:

@@ -8,6 +8,7 @@ missing= wanted=
 command -v dbus-daemon >/dev/null || missing="$missing dbus"
 [ -e /usr/lib/systemd/user/dbus.socket ] || missing="$missing dbus-user-session"
 [ -x /lib/systemd/systemd ] || missing="$missing systemd"
+command -v ip >/dev/null || missing="$missing iproute2"
 command -v curl >/dev/null || missing="$missing curl"
 [ -x /usr/bin/python3 ] || missing="$missing python3"
 # The tests under a machine's own manager boot a container (tests/nspawn); without these they say so and skip.

@@ -22,7 +22,8 @@ import (
 // Identity is who calls, as the kernel told celld, or the cell itself when the caller connected directly.
 type Identity struct {
 	Cell string // full name of the cell that calls, as in "shop.web"; empty for a program that is no cell
-	UID  int    // user on whose behalf it runs
+	UID  int    // user on whose behalf it runs: the one of the same name where the caller is on another machine, 65534 when there is none
+	Node string // name of the machine that it is on; empty for the cell's own
 }
 
 // Caller is who made the call that is being served; false outside of a call.
@@ -106,14 +107,14 @@ func (g *gate) introduce(before any, data []byte) (any, error) {
 		return nil, errors.New("introduction: it has expired")
 	case i.Expires.Sub(now) > broker.Lifetime:
 		return nil, errors.New("introduction: it expires too late")
-	case was != nil && was.nonce != "" && (was.nonce != string(i.Nonce) || was.instance != i.Cell || was.UID != int(i.UID)):
+	case was != nil && was.nonce != "" && (was.nonce != string(i.Nonce) || was.instance != i.Cell || was.UID != int(i.UID) || was.Node != i.Node):
 		return nil, errors.New("introduction: it is for another connection")
 	case (was == nil || was.nonce == "") && !g.first(string(i.Nonce), i.Expires, now):
 		return nil, errors.New("introduction: it was used before")
 	}
 	cell, _, _ := strings.Cut(i.Cell, ":")
 	return &peer{
-		Identity: Identity{Cell: cell, UID: int(i.UID)}, instance: i.Cell,
+		Identity: Identity{Cell: cell, UID: int(i.UID), Node: i.Node}, instance: i.Cell,
 		nonce: string(i.Nonce), expires: i.Expires, denied: i.Denied,
 	}, nil
 }

@@ -51,7 +51,7 @@ func TestIntroduce(t *testing.T) {
 	first := introduction(1)
 	got, err := g.introduce(nobody, first.Sign(key))
 	p, _ := got.(*peer)
-	if err != nil || p.Identity != (Identity{"shop.web", 1000}) || g.admits(p, "Get") != "" || !strings.Contains(g.admits(p, "Delete"), "[auth.methods]") {
+	if err != nil || p.Identity != (Identity{Cell: "shop.web", UID: 1000}) || g.admits(p, "Get") != "" || !strings.Contains(g.admits(p, "Delete"), "[auth.methods]") {
 		t.Fatalf("%+v %v", p, err)
 	}
 	refused("a copy on another connection", nobody, first, key, "used before")

@@ -187,7 +187,7 @@ func (s *Server) answer(ctx context.Context, c *net.UnixConn, who celld.Caller, 
 	case broker.OpConnect:
 		return s.connect(ctx, who, r)
 	case broker.OpRenew:
-		return s.renew(who, r), nil
+		return s.renew(ctx, who, r), nil
 	case broker.OpSpawn, broker.OpStop, broker.OpReplicate:
 		return s.manage(ctx, who, r), nil
 	}
@@ -207,8 +207,8 @@ func (s *Server) connect(ctx context.Context, who celld.Caller, r broker.Request
 }
 
 // renew makes the introduction of a caller's connection anew.
-func (s *Server) renew(who celld.Caller, r broker.Request) broker.Answer {
-	data, expires, err := s.Cells.Renew(who, r.Target, r.Hash, r.Instance, r.Nonce)
+func (s *Server) renew(ctx context.Context, who celld.Caller, r broker.Request) broker.Answer {
+	data, expires, err := s.Cells.Renew(ctx, who, r.Target, r.Hash, r.Instance, r.Nonce)
 	if err != nil {
 		return failed(err)
 	}

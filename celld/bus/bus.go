@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -201,16 +202,22 @@ func (m *manager) Connect(msg dbus.Message, name string) (dbus.UnixFD, *dbus.Err
 	}
 	who := celld.Caller{UID: uid}
 	if !m.srv.Invites(name) { // else the cell itself says who may call it
-		if err := m.mayUseCell(m.ctx, msg, name); err != nil {
+		switch err := m.mayUseCell(m.ctx, msg, name); {
+		case err == nil:
+			who.Admitted = true
+		case err.Name != api.ErrNotFound: // one of another machine may be meant, who may call that is decided there
 			return 0, err
 		}
-		who.Admitted = true
 	}
 	to, err := m.srv.Call(m.ctx, who, name, "", nil)
 	if err != nil {
 		return 0, fail(err)
 	}
-	f := to.File
+	return m.hand(to.File)
+}
+
+// hand gives a descriptor to the bus.
+func (m *manager) hand(f *os.File) (dbus.UnixFD, *dbus.Error) {
 	// The bus duplicates the descriptor when the reply is written, which is after this returns; the finalizer of f
 	// must not close it before then, so the number is detached from f.
 	fd, err := syscall.Dup(int(f.Fd()))

@@ -84,7 +84,9 @@ func explainError(err error) *codeError {
 	}
 	switch api.ErrorName(err) {
 	case api.ErrNotFound:
-		e.code, e.hints = exitNotFound, []string{"cell ps   lists the cells that are known"}
+		if e.code = exitNotFound; strings.Contains(e.text, "cell") && !strings.Contains(e.text, "tissue") {
+			e.hints = []string{"cell ps   lists the cells that are known"}
+		}
 	case api.ErrDenied:
 		e.code = exitDenied
 	case api.ErrNotReady:

@@ -159,7 +159,8 @@ func isKnown(ctx context.Context, word string) bool {
 
 // connect connects to a cell that has methods.
 func connect(ctx context.Context, m api.Manager, name string) (*wire.Conn, error) {
-	if err := speaks(ctx, m, name); err != nil {
+	// One that is not known here may run on another machine.
+	if err := speaks(ctx, m, name); err != nil && api.ErrorName(err) != api.ErrNotFound {
 		return nil, err
 	}
 	f, err := m.Connect(ctx, name)

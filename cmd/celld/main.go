@@ -113,6 +113,14 @@ func run() error {
 			return fmt.Errorf("CELL_INTRODUCTION=%s: not a duration", text)
 		}
 	}
+	mesh, err := connect() // a connection of its own, as the calls over it may take their time
+	if err != nil {
+		return fmt.Errorf("connect to the bus: %w", err)
+	}
+	defer mesh.Close()
+	if s.Mesh, err = bus.WatchMesh(ctx, mesh); err != nil {
+		return err
+	}
 	sd.OnUnknown = func(property string) {
 		s.Log.Warn("this systemd does not know a property; cells run without it", "property", property, "systemd", sd.Version())
 	}
@@ -132,6 +140,7 @@ func run() error {
 	}
 	go s.Restore(ctx)
 	go s.Retire(ctx)
+	go s.AnnounceCells(ctx)
 	go func() { failed <- s.Watch(ctx) }()
 	return <-failed
 }

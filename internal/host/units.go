@@ -68,13 +68,50 @@ func writeUnits(state, celld string) error {
 		unitDir + "/dbus.socket":                                      busSocket,
 		unitDir + "/dbus.service":                                     strings.Replace(busService, "DAEMON", quote(daemon), 1),
 		unitDir + "/celld.service":                                    celldUnit(state, celld),
+		unitDir + "/cellnetd.service":                                 cellnetdUnit(state, celld),
 		runtimeDir + "/dbus-1/services/network.cell.Manager1.service": "[D-BUS Service]\nName=network.cell.Manager1\nExec=/bin/false\nSystemdService=celld.service\n",
+		runtimeDir + "/dbus-1/services/network.cell.Net1.service":     "[D-BUS Service]\nName=network.cell.Net1\nExec=/bin/false\nSystemdService=cellnetd.service\n",
 	} {
 		if err := writeFile(path, text); err != nil {
 			return err
 		}
 	}
+	if exists(filepath.Join(netState(state), "state.json")) { // this machine is in a tissue
+		wants := filepath.Join(unitDir, "default.target.wants")
+		if err := os.MkdirAll(wants, 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink("../cellnetd.service", filepath.Join(wants, "cellnetd.service")); err != nil {
+			return err
+		}
+	}
 	return os.Symlink("../dbus.socket", filepath.Join(wants, "dbus.socket"))
+}
+
+// netState is the state directory of cellnetd.
+func netState(state string) string { return filepath.Join(state, "net") }
+
+// cellnetdUnit is the unit of the daemon of the mesh, which is beside celld. It ends after celld, whose calls it carries.
+func cellnetdUnit(state, celld string) string {
+	program := quote(filepath.Join(filepath.Dir(celld), "cellnetd"))
+	return fmt.Sprintf(`[Unit]
+Description=Cell mesh
+Requires=dbus.socket
+After=dbus.socket
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart=%s
+ExecStopPost=%s clean-up
+Environment=CELL_MANAGER=embedded %s
+Restart=on-failure
+RestartSec=200ms
+UMask=0077
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_DAC_OVERRIDE
+NoNewPrivileges=yes
+`, program, program, quote("CELLNET_STATE_DIR="+netState(state)))
 }
 
 // celldUnit is the unit of the daemon, started by the first call on the bus.

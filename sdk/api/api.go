@@ -1,4 +1,5 @@
 //go:generate sh -c "go run ../../internal/bindgen network.cell.Manager1.xml > manager_gen.go.new && mv manager_gen.go.new manager_gen.go"
+//go:generate sh -c "go run ../../internal/bindgen network.cell.Net1.xml > net_gen.go.new && mv net_gen.go.new net_gen.go"
 
 // Package api is the contract of Cell's daemons on D-Bus: interface and error names, the commented XML files, and the
 // Go client of each. It knows nothing of how a daemon works.
@@ -72,11 +73,15 @@ type Calls struct {
 	InFlight  uint64  `json:"in_flight"`
 }
 
-// call calls a method and, when celld ended before it answered, calls it again: D-Bus activation starts the next celld,
-// and every method may be repeated.
 func (m Manager) call(ctx context.Context, method string, args ...any) *dbus.Call {
+	return call(ctx, m.Conn.Object(ManagerName, ManagerPath), ManagerName+"."+method, args...)
+}
+
+// call calls a method and, when the daemon ended before it answered, calls it again: D-Bus activation starts the next one, and
+// every method may be repeated.
+func call(ctx context.Context, o dbus.BusObject, method string, args ...any) *dbus.Call {
 	for try := 0; ; try++ {
-		c := m.Conn.Object(ManagerName, ManagerPath).CallWithContext(ctx, ManagerName+"."+method, 0, args...)
+		c := o.CallWithContext(ctx, method, 0, args...)
 		if try == 5 || !ended(c.Err) {
 			return c
 		}
@@ -88,7 +93,7 @@ func (m Manager) call(ctx context.Context, method string, args ...any) *dbus.Cal
 	}
 }
 
-// ended tells whether err says that celld went away during the call; dbus-daemon and dbus-broker have no other sign.
+// ended tells whether err says that the daemon went away during the call; dbus-daemon and dbus-broker have no other sign.
 func ended(err error) bool {
 	name := ErrorName(err)
 	return name == "org.freedesktop.DBus.Error.NoReply" && strings.Contains(err.Error(), "disconnected") ||

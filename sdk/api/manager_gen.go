@@ -74,3 +74,18 @@ func (m Manager) connect(ctx context.Context, name string) (connection dbus.Unix
 	err = m.call(ctx, "Connect", name).Store(&connection)
 	return connection, err
 }
+
+// connectFor is Connect for a caller on another machine; only cellnetd may call it. call: JSON, an
+// api.RemoteCall. On the socket of a cell that speaks cell the caller was introduced. reached: JSON, an
+// api.Reached.
+func (m Manager) connectFor(ctx context.Context, call string) (connection dbus.UnixFD, reached string, err error) {
+	err = m.call(ctx, "ConnectFor", call).Store(&connection, &reached)
+	return connection, reached, err
+}
+
+// renewFor makes the introduction of a connection of ConnectFor anew; only cellnetd may call it. call: JSON,
+// an api.RemoteCall with the instance and the nonce. reached: JSON, an api.Reached with the introduction.
+func (m Manager) renewFor(ctx context.Context, call string) (reached string, err error) {
+	err = m.call(ctx, "RenewFor", call).Store(&reached)
+	return reached, err
+}

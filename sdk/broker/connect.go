@@ -62,8 +62,8 @@ func Paths() []string {
 // when no other one listens. The grant says what was connected; the
 // connection ends to be served at its expiry unless Keep renews it. While celld is away, as when it is replaced, it is asked again until ctx ends, for ten seconds when ctx has no
 // deadline. The error is an *Error when celld refused, or when asking again would not help.
-func Connect(ctx context.Context, target, hash string, avoid ...string) (*net.UnixConn, Grant, error) {
-	var conn *net.UnixConn
+func Connect(ctx context.Context, target, hash string, avoid ...string) (net.Conn, Grant, error) {
+	var conn net.Conn
 	var g Grant
 	err := ask(ctx, &Request{Op: OpConnect, Target: target, Hash: hash, Avoid: avoid}, func(_ *net.UnixConn, a Answer, fds []int) (err error) {
 		g = Grant{
@@ -304,7 +304,7 @@ func descriptors(oob []byte) (fds []int) {
 }
 
 // connOf makes a connection of the one descriptor.
-func connOf(fds []int, target string) (*net.UnixConn, error) {
+func connOf(fds []int, target string) (net.Conn, error) {
 	if len(fds) != 1 {
 		closeAll(fds)
 		return nil, &Error{Failed, target, fmt.Sprintf("celld sent %d descriptors instead of one", len(fds))}
@@ -315,10 +315,5 @@ func connOf(fds []int, target string) (*net.UnixConn, error) {
 	if err != nil {
 		return nil, &Error{Failed, target, err.Error()}
 	}
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		c.Close()
-		return nil, &Error{Failed, target, "celld sent no Unix socket"}
-	}
-	return u, nil
+	return c, nil
 }

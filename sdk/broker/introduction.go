@@ -18,6 +18,7 @@ type Introduction struct {
 	Nonce   []byte // of the connection; on no other one is the introduction taken
 	Expires time.Time
 	Denied  []string // methods that the caller may not call
+	Node    string   // name of the machine that the caller is on; empty when it is the callee's own
 }
 
 // Limits of an introduction.
@@ -42,6 +43,9 @@ func (i *Introduction) Sign(key ed25519.PrivateKey) []byte {
 	b = appendUint(b, 5, uint64(i.Expires.Unix()))
 	for _, m := range i.Denied {
 		b = appendText(b, 6, m)
+	}
+	if i.Node != "" {
+		b = appendText(b, 7, i.Node)
 	}
 	return append(b, ed25519.Sign(key, append([]byte(signed), b...))...)
 }
@@ -76,6 +80,8 @@ func parseIntroduction(b []byte) (*Introduction, error) {
 			i.Expires = time.Unix(int64(number), 0)
 		case 6:
 			i.Denied = append(i.Denied, text)
+		case 7:
+			i.Node = text
 		}
 	})
 	switch {

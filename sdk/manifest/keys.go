@@ -243,12 +243,12 @@ func (d *decoder) principals(k Key, v value) []Principal {
 			}
 			return true
 		}; {
-		case kind == "node" || kind == "author":
-			d.add(v.pos, "%s: %s:… is not supported yet", k.Name, kind).hint("name users and cells")
-		case kind == "user" && userForm.MatchString(name), kind == "cell" && right():
+		case kind == "author":
+			d.add(v.pos, "%s: %s:… is not supported yet", k.Name, kind).hint("name users, cells and nodes")
+		case kind == "node" && ValidName(name), kind == "user" && userForm.MatchString(name), kind == "cell" && right():
 			all = append(all, p)
 		default:
-			d.add(v.pos, "%s: %q is neither a user nor a cell", k.Name, short(s)).hint(`write "user:alice", "cell:shop.web" or "cell:shop.*"`)
+			d.add(v.pos, "%s: %q is neither a user nor a cell nor a node", k.Name, short(s)).hint(`write "user:alice", "cell:shop.web", "cell:shop.*" or "node:laptop"`)
 		}
 	}
 	return all

@@ -79,7 +79,7 @@ type Auth struct {
 	Methods map[string][]Principal
 }
 
-// Principal is one who may call: Kind is "user", "cell", or "below" for the cells below one.
+// Principal is one who may call: Kind is "user", "cell", "below" for the cells below one, or "node" for a machine.
 type Principal struct{ Kind, Name string }
 
 // String is the principal as it is written.

@@ -139,7 +139,7 @@ func TestErrorsNamePlaceAndWayOut(t *testing.T) {
 		{"[auth]\nallow = [\"user:a b\"]", `2:1: allow: "user:a b" is neither`, ""},
 		{"[auth]\nallow = [\"cell:Web\"]", `2:1: allow: "cell:Web" is neither`, ""},
 		{"[auth]\nallow = [\"cell:.*\"]", `2:1: allow: "cell:.*" is neither`, ""},
-		{"[auth]\nallow = [\"node:x\"]", "2:1: allow: node:… is not supported yet", ""},
+		{"[auth]\nallow = [\"author:x\"]", "2:1: allow: author:… is not supported yet", ""},
 		{"[auth]\nallow = \"user:a\"", "2:9: allow must be a list of strings", ""},
 		{"[auth.methods]\ndelete = []", `2:1: methods: "delete" is not the name of a method`, "capital"},
 		{"[auth.methods]\nDelete = [\"*\"]", `2:1: methods.Delete: "*" is neither`, ""},

@@ -1,0 +1,226 @@
+package celld
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/user"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/sdk/api"
+	"github.com/cell-network/cell/sdk/genome"
+	"github.com/cell-network/cell/sdk/manifest"
+)
+
+// Mesh reaches the cells of other machines; it is cellnetd on the bus.
+type Mesh interface {
+	// Changed is signalled when a cellnetd came or went; There tells whether one is there now.
+	Changed() <-chan struct{}
+	There() bool
+
+	Announce(ctx context.Context, cells []api.Announced) error
+	Dial(ctx context.Context, c api.RemoteCall) (*os.File, api.Reached, error)
+	Renew(ctx context.Context, c api.RemoteCall) (api.Reached, error)
+}
+
+// noAccount is the user of callers whose own has no account here.
+const noAccount = 65534
+
+// member is the role of a machine that is the owner's of this one.
+const member = "member"
+
+// from is who calls from another machine, as cellnetd says. A user is taken for the one of the same name here where that machine
+// is the same owner's.
+func (s *Server) from(c api.RemoteCall) Caller {
+	who := Caller{Cell: c.Cell, UID: noAccount, Node: c.Node, Role: c.Role}
+	if c.Role != member {
+		return who
+	}
+	if u, err := user.Lookup(c.User); err == nil {
+		if uid, err := strconv.Atoi(u.Uid); err == nil {
+			who.UID = uid
+		}
+	}
+	return who
+}
+
+// ConnectFor connects a caller on another machine to a cell of this one.
+func (s *Server) ConnectFor(ctx context.Context, c api.RemoteCall) (*os.File, api.Reached, error) {
+	if c.Node == "" {
+		return nil, api.Reached{}, failure(api.ErrInvalid, "a call from another machine without its name")
+	}
+	to, err := s.Call(ctx, s.from(c), c.Target, c.Hash, c.Avoid)
+	if err != nil {
+		return nil, api.Reached{}, err
+	}
+	n, err := s.node(to.Instance)
+	if err != nil {
+		to.File.Close()
+		return nil, api.Reached{}, err
+	}
+	r := api.Reached{Instance: to.Instance, Replicas: to.Replicas, Takes: to.Takes, Speaks: n.Manifest.Speaks, Nonce: to.Nonce}
+	if to.Nonce != nil {
+		r.Lifetime = time.Until(to.Expires)
+	}
+	return to.File, r, nil
+}
+
+// RenewFor makes the introduction of a connection of ConnectFor anew.
+func (s *Server) RenewFor(c api.RemoteCall) (api.Reached, error) {
+	data, expires, err := s.Renew(context.Background(), s.from(c), c.Target, c.Hash, c.Instance, c.Nonce)
+	return api.Reached{Instance: c.Instance, Nonce: c.Nonce, Introduction: data, Lifetime: time.Until(expires)}, err
+}
+
+// elsewhere finds the cell of another machine that the caller means by target, when there may be one: a program that is no cell
+// names it in full, a cell by a line of its [needs].
+func (s *Server) elsewhere(who Caller, target string) (name string, ok bool) {
+	if s.Mesh == nil || who.Node != "" || !s.Mesh.There() {
+		return "", false
+	}
+	if who.Cell == "" {
+		return target, true
+	}
+	n, err := s.node(who.Cell)
+	if err != nil {
+		return "", false
+	}
+	for _, need := range n.Manifest.Needs {
+		name := need.Name // also of a cell whose source is in a repository, or that only runs elsewhere
+		if need.Path != "" && need.Git == "" {
+			name = s.nameIn(who.Cell, filepath.Join(n.Manifest.Dir, need.Path))
+		}
+		if name != "" && (need.Name == target || name == target) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// nameIn is the name of the cell in dir, read with the rights of the caller's owner; empty where there is none.
+func (s *Server) nameIn(caller, dir string) (name string) {
+	owner, err := s.OwnerOfCell(caller)
+	if err != nil {
+		return ""
+	}
+	_ = s.as(owner, func() {
+		if m, errs := manifest.Load(dir); len(errs) == 0 {
+			name = m.Name
+		}
+	})
+	return name
+}
+
+// callElsewhere connects a caller to a cell on another machine. Whether it may call is decided there.
+func (s *Server) callElsewhere(ctx context.Context, who Caller, name, hash string, avoid []string) (*Introduced, error) {
+	f, r, err := s.Mesh.Dial(ctx, api.RemoteCall{Target: name, Hash: hash, Avoid: avoid, Cell: who.Cell, User: UserName(who.UID)})
+	if err != nil {
+		return nil, fromMesh(err)
+	}
+	return &Introduced{File: f, Instance: r.Instance, Replicas: r.Replicas, Takes: r.Takes, Nonce: r.Nonce, Expires: time.Now().Add(r.Lifetime)}, nil
+}
+
+// renewElsewhere has an introduction made anew where the called cell is.
+func (s *Server) renewElsewhere(ctx context.Context, who Caller, instance, hash string, nonce []byte) ([]byte, time.Time, error) {
+	r, err := s.Mesh.Renew(ctx, api.RemoteCall{Target: instance, Hash: hash, Cell: who.Cell, User: UserName(who.UID), Instance: instance, Nonce: nonce})
+	return r.Introduction, time.Now().Add(r.Lifetime), fromMesh(err)
+}
+
+// fromMesh keeps the name of an error of cellnetd.
+func fromMesh(err error) error {
+	if name := api.ErrorName(err); strings.HasPrefix(name, "network.cell.Error.") {
+		return failure(name, "%s", api.ErrorText(err))
+	}
+	return err
+}
+
+// notHere tells whether err says that no such cell runs on this machine.
+func notHere(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && (e.Name == api.ErrNotFound || e.Name == api.ErrNotReady)
+}
+
+// AnnounceCells tells cellnetd which cells run here, whenever that changes or a cellnetd comes, until ctx ends.
+func (s *Server) AnnounceCells(ctx context.Context) {
+	var last []api.Announced
+	told := false
+	for {
+		if s.Mesh.There() {
+			cells := s.announced()
+			if !told || !reflect.DeepEqual(cells, last) {
+				if err := s.Mesh.Announce(ctx, cells); err != nil {
+					s.Log.Warn("tell the mesh of the cells", "error", err)
+				} else {
+					last, told = cells, true
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.Mesh.Changed():
+			told = false
+		case <-s.recelled():
+		}
+		select { // what happens together is told together
+		case <-ctx.Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// recelled has a value after cells came, went or were replaced.
+func (s *Server) recelled() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changedCells == nil {
+		s.changedCells = make(chan struct{}, 1)
+	}
+	return s.changedCells
+}
+
+func (s *Server) cellsChanged() {
+	if s.Mesh == nil {
+		return
+	}
+	select {
+	case s.recelled() <- struct{}{}:
+	default:
+	}
+}
+
+// announced are the cells that are wanted and not stopped.
+func (s *Server) announced() []api.Announced {
+	all := []api.Announced{}
+	for root, r := range s.Store.Roots() {
+		tree, err := s.tree(root, r, time.Now())
+		if err != nil {
+			continue
+		}
+		for _, n := range tree.Nodes {
+			stopped := slices.ContainsFunc(r.Stopped, func(name string) bool { return n.Name == name || strings.HasPrefix(n.Name, name+".") })
+			if stopped {
+				continue
+			}
+			m := n.Manifest
+			a := api.Announced{Name: n.Name, Instances: len(unit.Instances(n)), Version: m.Version, Speaks: m.Speaks, Port: m.Port}
+			if m.Speaks == "http" {
+				a.Port = 80
+			}
+			var data []byte
+			_ = s.as(r.Owner, func() { data, _ = os.ReadFile(filepath.Join(m.Dir, genome.File)) })
+			if g, err := genome.Parse(data); err == nil {
+				a.Hash, a.Accepts = g.WireHash(), g.Accepts
+			}
+			all = append(all, a)
+		}
+	}
+	slices.SortFunc(all, func(a, b api.Announced) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}

@@ -1,0 +1,216 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cell-network/cell/cellnet/firewall"
+	"github.com/cell-network/cell/cellnet/identity"
+	"github.com/cell-network/cell/cellnet/record"
+	"github.com/cell-network/cell/cellnet/registry"
+	"github.com/cell-network/cell/cellnet/wg"
+)
+
+// invited are the addresses of whoever comes with an invite.
+func invited(tissue identity.Tissue, invite record.WireGuardKey) netip.Prefix {
+	return tissue.Node(identity.Key(invite))
+}
+
+// apply gives the kernel what follows from the registry: first the rules, then the peers. It writes differences only; n.mu is held.
+func (n *Node) apply() error {
+	if n.reg == nil || n.dev == nil {
+		return nil
+	}
+	self, tissue := n.self(), n.reg.Tissue()
+	want := firewall.Wanted{
+		Interface: Interface, Tissue: tissue.Prefix(), Ports: []uint16{portCall, portJoin, portSync}, Join: portJoin, User: uint32(os.Geteuid()),
+	}
+	var peers []wg.Peer
+	has, err := n.dev.Peers()
+	if err != nil {
+		return err
+	}
+	for _, m := range n.reg.Members() {
+		if m.Key == self {
+			continue
+		}
+		if n.reg.Current(m) {
+			want.Members = append(want.Members, m.Prefix)
+		} else {
+			want.Quarantine = append(want.Quarantine, m.Prefix)
+		}
+		if m.Stated {
+			peers = append(peers, wg.Peer{Key: wg.Key(m.Node.WireGuard), Allowed: m.Prefix})
+		}
+	}
+	for _, i := range n.reg.Invites() {
+		p := invited(tissue, i.Key)
+		want.Quarantine = append(want.Quarantine, p)
+		peers = append(peers, wg.Peer{Key: wg.Key(i.Key), Allowed: p})
+	}
+	for _, k := range n.reg.RevokedKeys() {
+		want.Revoked = append(want.Revoked, tissue.Node(k))
+	}
+	me, _ := n.reg.Member(self)
+	node := tissue.Node(self)
+	for _, c := range me.Cells {
+		if c.Port > 0 {
+			want.Doors = append(want.Doors, netip.AddrPortFrom(identity.Address(node, c.Number), c.Port))
+		}
+	}
+	byAddress := func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }
+	slices.SortFunc(want.Members, byAddress)
+	slices.SortFunc(want.Quarantine, byAddress)
+	slices.SortFunc(want.Revoked, byAddress)
+	if text := fmt.Sprint(want); text != n.applied {
+		if err := firewall.Apply(want); err != nil {
+			n.firewall = err.Error()
+			return err
+		}
+		n.applied, n.firewall = text, "nftables"
+	}
+	wanted := map[wg.Key]bool{}
+	for _, p := range peers {
+		wanted[p.Key] = true
+	}
+	n.fresh = slices.DeleteFunc(n.fresh, func(c newcomer) bool {
+		return wanted[c.key] || time.Since(c.at) > time.Minute || n.dev == nil
+	})
+	for _, c := range n.fresh {
+		wanted[c.key] = true
+	}
+	var gone []wg.Key
+	for k := range has {
+		if !wanted[k] {
+			gone = append(gone, k)
+		}
+	}
+	if err := n.dev.Remove(gone...); err != nil {
+		return err
+	}
+	if err := n.dev.Set(peers...); err != nil {
+		return err
+	}
+	n.openDoors(want.Doors)
+	return nil
+}
+
+// point gives a peer that is not reached the next endpoint that it may be at; n.mu is held.
+func (n *Node) point(m registry.Member, has map[wg.Key]wg.State) {
+	key := wg.Key(m.Node.WireGuard)
+	s := has[key]
+	p := n.peer(m.Key)
+	now := time.Now()
+	if s.Alive(now) {
+		if s.Endpoint.IsValid() && n.state.Endpoints[m.Key.String()] != s.Endpoint {
+			if n.state.Endpoints == nil {
+				n.state.Endpoints = map[string]netip.AddrPort{}
+			}
+			n.state.Endpoints[m.Key.String()] = s.Endpoint
+			if err := n.save(); err != nil {
+				n.Log.Warn(err.Error())
+			}
+		}
+		return
+	}
+	if now.Sub(p.since) < 3*time.Second {
+		return
+	}
+	candidates := slices.Clone(m.Node.Endpoints)
+	if last, ok := n.state.Endpoints[m.Key.String()]; ok {
+		candidates = append([]netip.AddrPort{last}, candidates...)
+	}
+	if len(candidates) == 0 {
+		return
+	}
+	e := candidates[p.tried%len(candidates)]
+	p.tried, p.since = p.tried+1, now
+	if err := n.dev.Set(wg.Peer{Key: key, Allowed: m.Prefix, Endpoint: e}); err != nil {
+		n.Log.Warn("point to a node", "node", m.Name, "error", err)
+	}
+}
+
+func (n *Node) peer(k identity.Key) *peer {
+	p := n.peers[k]
+	if p == nil {
+		p = &peer{}
+		n.peers[k] = p
+	}
+	return p
+}
+
+// upkeep does what time brings: certificates are renewed, what has expired is dropped, addresses are looked at.
+func (n *Node) upkeep(ctx context.Context) {
+	t := time.NewTicker(10 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		n.mu.Lock()
+		err := n.keep()
+		n.mu.Unlock()
+		if err != nil {
+			n.Log.Warn("keep the mesh up", "error", err)
+		}
+	}
+}
+
+func (n *Node) keep() error {
+	if n.reg == nil {
+		return nil
+	}
+	n.reg.Sweep()
+	if err := n.renew(); err != nil {
+		return err
+	}
+	if err := n.restate(); err != nil {
+		return err
+	}
+	if err := n.apply(); err != nil {
+		return err
+	}
+	return n.write()
+}
+
+// write puts the registry on disk where it has changed.
+func (n *Node) write() error {
+	change := n.reg.Change()
+	if change == n.written {
+		return nil
+	}
+	if err := n.reg.Save(n.path("registry")); err != nil {
+		return err
+	}
+	n.written = change
+	return nil
+}
+
+// renew signs the certificates of members anew that will expire, where this machine may do that.
+func (n *Node) renew() error {
+	if !n.reg.Signs(n.self()) {
+		return nil
+	}
+	for _, m := range n.reg.Members() {
+		if time.Until(m.Until) > registry.Membership-registry.Renew {
+			continue
+		}
+		if err := n.certify(m.Key, m.Name, m.Role); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// certify makes a machine one of the tissue's for some days.
+func (n *Node) certify(k identity.Key, name string, role record.Role) error {
+	return n.sign(&record.Record{
+		Kind: record.Member, Subject: k[:], Body: record.MemberBody{Name: name, Role: role}.Append(nil), Expires: time.Now().Add(registry.Membership),
+	})
+}

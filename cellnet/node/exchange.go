@@ -1,0 +1,254 @@
+package node
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/cell-network/cell/cellnet/identity"
+	"github.com/cell-network/cell/cellnet/record"
+	"github.com/cell-network/cell/cellnet/registry"
+	"github.com/cell-network/cell/cellnet/wg"
+)
+
+const (
+	// round is how often a machine compares its records with some others.
+	round = 2 * time.Second
+	// some is how many those are; more of them are told of news.
+	some, many = 4, 16
+)
+
+func signature(key ed25519.PrivateKey, invite wg.Key) []byte {
+	return ed25519.Sign(key, append([]byte(proof), invite[:]...))
+}
+
+func proven(k identity.Key, invite wg.Key, sig []byte) bool {
+	return ed25519.Verify(k[:], append([]byte(proof), invite[:]...), sig)
+}
+
+// comparison is a message of two machines that compare their records. They take turns: a summary, the other's when it differs, marks
+// of what differs, what the asking side lacks and what the other wants, and that.
+type comparison struct {
+	Summary *registry.Summary `json:"summary,omitempty"`
+	Same    bool              `json:"same,omitempty"`
+	Buckets []int             `json:"buckets,omitempty"`
+	Marks   []registry.Mark   `json:"marks,omitempty"`
+	Records [][]byte          `json:"records,omitempty"`
+	Wanted  []record.Slot     `json:"wanted,omitempty"`
+}
+
+// synchronize makes both sides have what either had. It returns how long it took to reach the other.
+func synchronize(ctx context.Context, reg *registry.Registry, m registry.Member) (rtt time.Duration, err error) {
+	begun := time.Now()
+	to := netip.AddrPortFrom(identity.Address(m.Prefix, identity.NodeItself), portSync)
+	return rtt, talk(ctx, to, 5*time.Second, func(c net.Conn) error {
+		rtt = time.Since(begun)
+		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+		own := reg.Summary()
+		if err := send(c, comparison{Summary: &own}); err != nil {
+			return err
+		}
+		var theirs comparison
+		if err := receive(c, maxRecords, &theirs); err != nil || theirs.Same {
+			return err
+		}
+		if theirs.Summary == nil {
+			return errors.New("an answer without a summary")
+		}
+		buckets := own.Differ(*theirs.Summary)
+		if err := send(c, comparison{Buckets: buckets, Marks: reg.Marks(buckets)}); err != nil {
+			return err
+		}
+		var missing comparison
+		if err := receive(c, maxRecords, &missing); err != nil {
+			return err
+		}
+		if err := send(c, comparison{Records: reg.Get(missing.Wanted)}); err != nil {
+			return err
+		}
+		_, refused := reg.Apply(missing.Records)
+		var done comparison
+		err := receive(c, maxRecords, &done)
+		if len(refused) > 0 && err == nil {
+			err = fmt.Errorf("%d records were refused, the first: %w", len(refused), refused[0].Err)
+		}
+		return err
+	})
+}
+
+// answer is the other side of synchronize.
+func answer(c net.Conn, reg *registry.Registry) (news int, err error) {
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	var asked comparison
+	if err := receive(c, maxRecords, &asked); err != nil {
+		return 0, err
+	}
+	own := reg.Summary()
+	if asked.Summary == nil || *asked.Summary == own {
+		return 0, send(c, comparison{Same: true})
+	}
+	if err := send(c, comparison{Summary: &own}); err != nil {
+		return 0, err
+	}
+	var marks comparison
+	if err := receive(c, maxRecords, &marks); err != nil {
+		return 0, err
+	}
+	lacks, wanted := reg.Compare(marks.Buckets, marks.Marks)
+	if err := send(c, comparison{Records: lacks, Wanted: wanted}); err != nil {
+		return 0, err
+	}
+	var given comparison
+	if err := receive(c, maxRecords, &given); err != nil {
+		return 0, err
+	}
+	got, refused := reg.Apply(given.Records)
+	if len(refused) > 0 {
+		err = fmt.Errorf("%d records were refused, the first: %w", len(refused), refused[0].Err)
+	}
+	return len(got), errors.Join(err, send(c, comparison{Same: true}))
+}
+
+// exchange compares records with some machines every round, and with many when there are news.
+func (n *Node) exchange(ctx context.Context) {
+	t := time.NewTicker(round)
+	defer t.Stop()
+	for {
+		most := some
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-n.news:
+			most = many
+			select { // what happens together is told together
+			case <-ctx.Done():
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+		n.mu.Lock()
+		reg := n.reg
+		if reg == nil || n.dev == nil {
+			n.mu.Unlock()
+			continue
+		}
+		has, err := n.dev.Peers()
+		var partners []registry.Member
+		if err == nil {
+			for _, m := range reg.Members() {
+				if m.Key != n.self() && m.Stated {
+					n.point(m, has)
+					partners = append(partners, m)
+				}
+			}
+		}
+		n.mu.Unlock()
+		rand.Shuffle(len(partners), func(i, j int) { partners[i], partners[j] = partners[j], partners[i] })
+		before := reg.Change()
+		var all sync.WaitGroup
+		for _, m := range partners[:min(len(partners), most)] {
+			all.Go(func() {
+				rtt, err := synchronize(ctx, reg, m)
+				if err != nil {
+					n.Log.Debug("compare records", "node", m.Name, "error", err)
+					return
+				}
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				p := n.peer(m.Key)
+				p.rtt, p.seen = rtt, time.Now()
+			})
+		}
+		all.Wait()
+		n.learnt(reg, before)
+	}
+}
+
+// learnt does what follows from records that came.
+func (n *Node) learnt(reg *registry.Registry, before uint64) {
+	if reg.Change() == before {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.reg != reg {
+		return
+	}
+	if reg.Revoked(n.self()) {
+		n.Log.Warn("this machine was evicted from the tissue", "tissue", reg.Name())
+	}
+	err := n.apply()
+	if err == nil {
+		err = n.write()
+	}
+	if err != nil {
+		n.Log.Warn("take records", "error", err)
+	}
+	n.tell()
+}
+
+// listen opens the ports; n.mu is held.
+func (n *Node) listen(ctx context.Context) error {
+	self := identity.Address(n.reg.Tissue().Node(n.self()), identity.NodeItself)
+	reg := n.reg
+	for _, l := range []struct {
+		port  uint16
+		at    netip.Addr
+		iface string
+		serve func(net.Conn)
+	}{
+		{portJoin, self, "", n.admit},
+		{portSync, self, "", func(c net.Conn) {
+			before := reg.Change()
+			if news, err := answer(c, reg); err != nil {
+				n.Log.Debug("answer a comparison of records", "from", c.RemoteAddr(), "error", err)
+			} else if news > 0 {
+				n.learnt(reg, before)
+			}
+		}},
+		{portCall, netip.IPv6Unspecified(), Interface, func(c net.Conn) { n.called(ctx, c) }},
+	} {
+		listener, err := listenOn(ctx, netip.AddrPortFrom(l.at, l.port), l.iface)
+		if err != nil {
+			return err
+		}
+		n.listeners = append(n.listeners, listener)
+		go accept(listener, l.serve)
+	}
+	return nil
+}
+
+// maxConns is how many connections a port serves at once.
+const maxConns = 1024
+
+func accept(l net.Listener, serve func(net.Conn)) {
+	slots := make(chan struct{}, maxConns)
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(50 * time.Millisecond) // out of descriptors
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			c.Close()
+			continue
+		}
+		go func() {
+			defer func() { <-slots }()
+			defer c.Close()
+			serve(c)
+		}()
+	}
+}

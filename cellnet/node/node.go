@@ -1,0 +1,280 @@
+// Package node is what cellnetd does: it keeps a machine in its tissue. It holds the registry and exchanges it with the other
+// machines, gives the device its peers and the kernel its rules, takes machines in, and carries calls between cells. It starts
+// nothing: which cells there are and who may call them is celld's to say.
+package node
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/cell-network/cell/cellnet/firewall"
+	"github.com/cell-network/cell/cellnet/identity"
+	"github.com/cell-network/cell/cellnet/link"
+	"github.com/cell-network/cell/cellnet/names"
+	"github.com/cell-network/cell/cellnet/registry"
+	"github.com/cell-network/cell/cellnet/wg"
+	"github.com/cell-network/cell/sdk/api"
+)
+
+// Interface is the name of the mesh's.
+const Interface = "cell0"
+
+// Ports. That of WireGuard is open to everybody, the others to the machines of the tissue alone.
+const (
+	PortWireGuard = 23550 // UDP
+	portCall      = 23550 // TCP: calls of cells
+	portJoin      = 23551 // TCP: machines that ask to be taken in
+	portSync      = 23552 // TCP: exchange of records
+)
+
+// Cells is celld as the mesh needs it.
+type Cells interface {
+	ConnectFor(ctx context.Context, c api.RemoteCall) (*os.File, api.Reached, error)
+	RenewFor(ctx context.Context, c api.RemoteCall) (api.Reached, error)
+}
+
+// Error is an answer for a caller: a D-Bus error name and a text.
+type Error struct{ Name, Text string }
+
+func (e *Error) Error() string { return e.Text }
+
+func failure(name, format string, args ...any) error {
+	return &Error{name, fmt.Sprintf(format, args...)}
+}
+
+// saved is the machine's own state on disk, beside its keys and the registry.
+type saved struct {
+	Tissue    string                    `json:"tissue,omitempty"`
+	Name      string                    `json:"name,omitempty"` // of this machine
+	Port      uint16                    `json:"port,omitempty"`
+	Numbers   map[string]uint16         `json:"numbers,omitempty"`   // of cells, which keep their addresses
+	Endpoints map[string]netip.AddrPort `json:"endpoints,omitempty"` // of other machines, where they were reached last
+}
+
+// Node is this machine.
+type Node struct {
+	Log     *slog.Logger
+	Version string
+	Cells   Cells
+
+	dir string
+	ctx context.Context
+
+	mu        sync.Mutex
+	state     saved
+	key       ed25519.PrivateKey
+	secret    wg.Key // of WireGuard
+	reg       *registry.Registry
+	dev       wg.Device
+	stop      context.CancelFunc // ends what runs while the mesh is up
+	listeners []net.Listener
+	doors     map[netip.AddrPort]net.Listener
+	cells     []api.Announced
+	peers     map[identity.Key]*peer
+	applied   string // what apply has written last
+	fresh     []newcomer
+	firewall  string
+	written   uint64 // change of the registry that is on disk
+
+	news chan struct{} // records to tell others
+}
+
+// peer is what this machine knows of another one by itself.
+type peer struct {
+	rtt   time.Duration
+	seen  time.Time
+	tried int // candidates for an endpoint
+	since time.Time
+}
+
+// Open reads the state in dir, and brings the mesh up when this machine is in a tissue. Everything ends with ctx.
+func Open(ctx context.Context, dir string, log *slog.Logger, version string, cells Cells) (*Node, error) {
+	n := &Node{Log: log, Version: version, Cells: cells, dir: dir, ctx: ctx, news: make(chan struct{}, 1)}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	data, err := os.ReadFile(n.path("state.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &n.state)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the state: %w", err)
+	}
+	if n.state.Tissue == "" {
+		return n, nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n, n.up()
+}
+
+func (n *Node) path(name string) string { return filepath.Join(n.dir, name) }
+
+func (n *Node) save() error {
+	data, err := json.MarshalIndent(n.state, "", "\t")
+	if err == nil {
+		err = replace(n.path("state.json"), data)
+	}
+	if err != nil {
+		return fmt.Errorf("save the state: %w", err)
+	}
+	return nil
+}
+
+// replace writes a file that only this user reads, whole or not at all.
+func replace(path string, data []byte) error {
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// secretFile reads 32 secret bytes, and makes them where there are none.
+func (n *Node) secretFile(name string, make func() []byte) ([]byte, error) {
+	b, err := os.ReadFile(n.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		b = make()
+		err = replace(n.path(name), b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the key: %w", err)
+	}
+	if len(b) != 32 {
+		return nil, fmt.Errorf("read the key: %s has %d bytes, wanted are 32", n.path(name), len(b))
+	}
+	return b, nil
+}
+
+// keys reads this machine's keys.
+func (n *Node) keys() error {
+	seed, err := n.secretFile("node.key", func() []byte { return identity.NewKey().Seed() })
+	if err != nil {
+		return err
+	}
+	n.key = ed25519.NewKeyFromSeed(seed)
+	secret, err := n.secretFile("wireguard.key", func() []byte { k := wg.NewKey(); return k[:] })
+	copy(n.secret[:], secret)
+	return err
+}
+
+// self is this machine's key.
+func (n *Node) self() identity.Key { return identity.KeyOf(n.key) }
+
+// up brings the mesh up for the tissue of the state; n.mu is held.
+func (n *Node) up() error {
+	if err := n.keys(); err != nil {
+		return err
+	}
+	var tissue identity.Tissue
+	if b, err := hexBytes(n.state.Tissue); err != nil || len(b) != len(tissue) {
+		return fmt.Errorf("read the state: %q is no tissue", n.state.Tissue)
+	} else {
+		copy(tissue[:], b)
+	}
+	if n.reg == nil {
+		n.reg = registry.New(tissue, time.Now)
+		if err := n.reg.Load(n.path("registry")); err != nil {
+			return err
+		}
+	}
+	if err := n.open(n.secret); err != nil {
+		return err
+	}
+	node := tissue.Node(n.self())
+	if err := link.Set(Interface, identity.Address(node, identity.NodeItself), node, tissue.Prefix()); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(n.ctx)
+	n.stop, n.doors, n.peers, n.applied = stop, map[netip.AddrPort]net.Listener{}, map[identity.Key]*peer{}, ""
+	if err := n.restate(); err != nil {
+		return err
+	}
+	if err := n.apply(); err != nil {
+		return err
+	}
+	if err := n.listen(ctx); err != nil {
+		return err
+	}
+	self := identity.Address(node, identity.NodeItself)
+	if err := names.Serve(ctx, netip.AddrPortFrom(self, portNames), n.Lookup); err != nil {
+		n.Log.Warn(err.Error()) // calls go on without names
+	}
+	go n.exchange(ctx)
+	go n.upkeep(ctx)
+	n.Log.Info("in a tissue", "tissue", n.reg.Name(), "node", n.state.Name, "address", self, "wireguard", n.dev.Kind())
+	return nil
+}
+
+// open makes the device, which may be there already.
+func (n *Node) open(secret wg.Key) error {
+	if n.dev != nil {
+		return n.dev.SetKey(secret)
+	}
+	port := n.state.Port
+	if port == 0 {
+		port = PortWireGuard
+	}
+	dev, err := wg.Open(Interface, secret, port)
+	if err != nil && n.state.Port == 0 { // another program has it
+		dev, err = wg.Open(Interface, secret, 0)
+	}
+	if err != nil {
+		return failure(api.ErrFailed, "%v", err)
+	}
+	n.dev = dev
+	if n.state.Port, err = dev.Port(); err != nil {
+		return err
+	}
+	return n.save()
+}
+
+// down ends what up began, without a trace in the kernel; n.mu is held.
+func (n *Node) down() error {
+	if n.stop != nil {
+		n.stop()
+		n.stop = nil
+	}
+	for _, l := range n.listeners {
+		l.Close()
+	}
+	for _, l := range n.doors {
+		l.Close()
+	}
+	n.listeners, n.doors = nil, nil
+	var errs []error
+	if n.dev != nil {
+		errs = append(errs, n.dev.Close())
+		n.dev = nil
+	}
+	errs = append(errs, firewall.CleanUp())
+	if n.reg != nil {
+		errs = append(errs, link.CleanUp(n.reg.Tissue().Prefix()))
+	}
+	n.reg = nil
+	return errors.Join(errs...)
+}
+
+// CleanUp removes from the kernel what a daemon that ended has left behind, and needs no state of it but its directory.
+func CleanUp(dir string) error {
+	errs := []error{firewall.CleanUp(), wg.Delete(Interface)}
+	data, err := os.ReadFile(filepath.Join(dir, "state.json"))
+	var s saved
+	if err == nil && json.Unmarshal(data, &s) == nil {
+		var tissue identity.Tissue
+		if b, err := hexBytes(s.Tissue); err == nil && copy(tissue[:], b) == len(tissue) {
+			errs = append(errs, link.CleanUp(tissue.Prefix()))
+		}
+	}
+	return errors.Join(errs...)
+}

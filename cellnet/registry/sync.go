@@ -1,0 +1,105 @@
+package registry
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/cell-network/cell/cellnet/record"
+)
+
+// Buckets is into how many parts the records are divided when two machines compare what they have.
+const Buckets = 256
+
+// bucket is a hash of a set of records: the sum, without carry, of a hash of each.
+type bucket uint64
+
+func (b *bucket) flip(slot record.Slot, rec *record.Record) {
+	*b ^= bucket(binary.BigEndian.Uint64(slot[1:9]) ^ rec.Mark())
+}
+
+// Summary is a hash of each bucket.
+type Summary [Buckets]uint64
+
+// Summary of what is held.
+func (r *Registry) Summary() (s Summary) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for i, b := range r.buckets {
+		s[i] = uint64(b)
+	}
+	return s
+}
+
+// Differ are the buckets in which two summaries differ.
+func (s Summary) Differ(other Summary) (buckets []int) {
+	for i := range s {
+		if s[i] != other[i] {
+			buckets = append(buckets, i)
+		}
+	}
+	return buckets
+}
+
+// Mark says which record of a slot a machine has.
+type Mark struct {
+	Slot    record.Slot
+	Version uint64
+	Hash    uint64
+}
+
+// Marks are those of the records in some buckets.
+func (r *Registry) Marks(buckets []int) (marks []Mark) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for slot, rec := range r.slots {
+		if slices.Contains(buckets, int(slot[0])) {
+			marks = append(marks, Mark{slot, rec.Version, rec.Mark()})
+		}
+	}
+	return marks
+}
+
+// Compare says what another machine, which has these marks in those buckets, lacks, and which slots it has something newer for.
+func (r *Registry) Compare(buckets []int, theirs []Mark) (lacks [][]byte, wanted []record.Slot) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	known := make(map[record.Slot]Mark, len(theirs))
+	for _, m := range theirs {
+		known[m.Slot] = m
+		if own := r.slots[m.Slot]; own == nil || m.Version > own.Version || m.Version == own.Version && m.Hash > own.Mark() {
+			wanted = append(wanted, m.Slot)
+		}
+	}
+	for slot, rec := range r.slots {
+		if !slices.Contains(buckets, int(slot[0])) {
+			continue
+		}
+		m, ok := known[slot]
+		if !ok || rec.Version > m.Version || rec.Version == m.Version && rec.Mark() > m.Hash {
+			lacks = append(lacks, rec.Raw())
+		}
+	}
+	return lacks, wanted
+}
+
+// Get are the records of some slots, as far as they are held.
+func (r *Registry) Get(slots []record.Slot) (raws [][]byte) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, s := range slots {
+		if rec := r.slots[s]; rec != nil {
+			raws = append(raws, rec.Raw())
+		}
+	}
+	return raws
+}
+
+// All are all records.
+func (r *Registry) All() (raws [][]byte) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, rec := range r.slots {
+		raws = append(raws, rec.Raw())
+	}
+	return raws
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cell-network/cell/sdk/api"
+)
+
+func newNodes() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "nodes", Short: "List the machines of the tissue", Args: args(0, 0, "no arguments"),
+		Long: `List the machines of the tissue, as this one sees them.
+
+PATH is how another one is reached: direct, lan (directly, within a network of this machine),
+relay (through a third one, which cannot read what it passes on), or none (not at present).
+SEEN is when it was heard of last.`,
+		Example: "  cell nodes\n  cell nodes --json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			n, err := mesh(c.Context())
+			if err != nil {
+				return err
+			}
+			all, err := n.Nodes(c.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(all)
+			}
+			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tPATH\tRTT\tROLE\tCELLS\tCORES\tMEMORY\tVERSION\tSEEN\tADDRESS")
+			for _, node := range all {
+				rtt, seen := "–", "never"
+				if node.RTT > 0 {
+					rtt = fmt.Sprintf("%.1fms", node.RTT)
+				}
+				if !node.Seen.IsZero() {
+					seen = heard(time.Since(node.Seen))
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%dG\t%s\t%s\t%s\n", node.Name, node.Path, rtt, node.Role, node.Cells,
+					node.Capacity.Cores, (node.Capacity.Memory+1<<29)>>30, node.Version, seen, node.Address)
+			}
+			return w.Flush()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print a JSON list")
+	return c
+}
+
+// heard is a time that has passed, to the second, minute, hour or day.
+func heard(d time.Duration) string {
+	switch {
+	case d < 5*time.Second:
+		return "now"
+	case d < time.Minute:
+		return fmt.Sprintf("%ds ago", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh ago", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd ago", int(d.Hours()/24))
+}
+
+// mesh is cellnetd, which the bus starts.
+func mesh(ctx context.Context) (api.Net, error) {
+	m, err := manager(ctx)
+	return api.Net(m), err
+}
+
+func newNet() *cobra.Command {
+	c := &cobra.Command{
+		Use: "net", Short: "Look at the mesh of machines", Args: args(0, 0, "a command"),
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newNetStatus())
+	return c
+}
+
+func newNetStatus() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "status", Short: "Show what the mesh is made of on this machine", Args: args(0, 0, "no arguments"),
+		Example: "  cell net status\n  cell net status --json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			n, err := mesh(c.Context())
+			if err != nil {
+				return err
+			}
+			s, err := n.Status(c.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(s)
+			}
+			if s.Tissue == "" {
+				fmt.Fprintln(c.OutOrStdout(), "this machine is in no tissue")
+				return nil
+			}
+			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
+			for _, line := range [][2]string{
+				{"tissue", s.Tissue + " (" + s.ID + ")"},
+				{"node", s.Node},
+				{"address", s.Address},
+				{"interface", s.Interface},
+				{"wireguard", fmt.Sprintf("%s, UDP port %d", s.WireGuard, s.Port)},
+				{"firewall", s.Firewall},
+				{"names", s.Names},
+				{"records", fmt.Sprint(s.Records)},
+				{"trouble", s.Trouble},
+			} {
+				if line[1] != "" {
+					fmt.Fprintf(w, "%s\t%s\n", line[0], line[1])
+				}
+			}
+			return w.Flush()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
+	return c
+}

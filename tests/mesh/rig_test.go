@@ -1,0 +1,251 @@
+package mesh
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cell-network/cell/internal/host"
+	"github.com/cell-network/cell/internal/host/hosttest"
+	"github.com/cell-network/cell/sdk/api"
+)
+
+// programs holds what TestMain built: Cell's own and the cell that is called.
+var programs string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		if len(os.Args) > 1 && os.Args[1] == "host-init" {
+			if err := host.Init(os.Args[2:]); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			return 0
+		}
+		if flag.Parse(); testing.Short() {
+			return m.Run()
+		}
+		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cellnetd"}, []string{"./testdata/probe"})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		programs = dir
+		return m.Run()
+	}())
+}
+
+// rig is an internet of the test's own: a network namespace with a bridge, to which each node has a link.
+type rig struct {
+	t    *testing.T
+	dir  string
+	net  string
+	next int
+}
+
+// node is a machine: a network namespace, an embedded manager and a directory.
+type node struct {
+	*rig
+	name, space string
+	state       string
+	address     string
+}
+
+// newRig skips, or fails under CELL_TEST_REQUIRE, where the machine lacks something.
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	lacks := ""
+	switch _, err := os.Stat("/dev/net/tun"); {
+	case testing.Short():
+		t.Skip("it needs managers and network namespaces, which -short leaves out")
+	case os.Geteuid() != 0:
+		lacks = "network namespaces need root"
+	case err != nil:
+		lacks = "there is no /dev/net/tun"
+	}
+	for tool, of := range map[string]string{"ip": "iproute2", "dbus-daemon": "dbus", "nsenter": "util-linux", "curl": "curl"} {
+		if _, err := exec.LookPath(tool); err != nil && lacks == "" {
+			lacks = of + " is not installed"
+		}
+	}
+	if lacks == "" && exec.Command("unshare", "--net", "true").Run() != nil {
+		lacks = "network namespaces cannot be made here"
+	}
+	switch {
+	case lacks == "":
+	case os.Getenv("CELL_TEST_REQUIRE") != "":
+		t.Fatal(lacks)
+	default:
+		t.Skip(lacks)
+	}
+	r := &rig{t: t, dir: t.TempDir(), net: fmt.Sprintf("cell%d-net", os.Getpid())}
+	r.space(r.net)
+	r.ip("-n", r.net, "link", "add", "br0", "type", "bridge")
+	r.ip("-n", r.net, "link", "set", "br0", "up")
+	return r
+}
+
+func (r *rig) ip(args ...string) {
+	r.t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		r.t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// space makes a network namespace that ends with the test.
+func (r *rig) space(name string) {
+	r.t.Helper()
+	r.ip("netns", "add", name)
+	r.t.Cleanup(func() {
+		if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil {
+			r.t.Errorf("ip netns del %s: %v: %s", name, err, out)
+		}
+	})
+	r.ip("-n", name, "link", "set", "lo", "up")
+}
+
+// node makes a machine on the internet.
+func (r *rig) node(name string) *node {
+	r.t.Helper()
+	r.next++
+	n := &node{
+		rig: r, name: name, space: fmt.Sprintf("cell%d-%s", os.Getpid(), name), state: filepath.Join(r.dir, name),
+		address: fmt.Sprintf("198.18.0.%d", r.next),
+	}
+	r.space(n.space)
+	far := fmt.Sprintf("p%d", r.next)
+	r.ip("-n", n.space, "link", "add", "eth0", "type", "veth", "peer", "name", far, "netns", r.net)
+	r.ip("-n", r.net, "link", "set", far, "master", "br0", "up")
+	r.ip("-n", n.space, "addr", "add", n.address+"/24", "dev", "eth0")
+	r.ip("-n", n.space, "link", "set", "eth0", "up")
+	if err := os.MkdirAll(n.state, 0o700); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() {
+		if r.t.Failed() {
+			out, _ := n.command("cell", "journalctl", "--no-pager", "-n", "60", "-u", "cellnetd", "-u", "celld").CombinedOutput()
+			r.t.Logf("journal of %s:\n%s", name, out)
+		}
+		n.down()
+	})
+	return n
+}
+
+// cut takes the node's cable out, plug puts it in again.
+func (n *node) cut()  { n.ip("-n", n.space, "link", "set", "eth0", "down") }
+func (n *node) plug() { n.ip("-n", n.space, "link", "set", "eth0", "up") }
+
+// down ends the node's manager with all that runs.
+func (n *node) down() {
+	n.t.Helper()
+	if out, err := n.command("cell", "host", "down").CombinedOutput(); err != nil && !strings.Contains(string(out), "not running") {
+		n.t.Errorf("cell host down on %s: %v: %s", n.name, err, out)
+	}
+}
+
+// command is a program on the node.
+func (n *node) command(words ...string) *exec.Cmd {
+	c := exec.Command("nsenter", append([]string{
+		"--net=/run/netns/" + n.space, "env", "XDG_STATE_HOME=" + n.state, "HOME=" + n.state, "CELL_MANAGER=embedded", "GORACE=atexit_sleep_ms=0",
+		"PATH=" + programs + ":" + os.Getenv("PATH"),
+	}, words...)...)
+	return c
+}
+
+// cell runs a command of Cell and returns what it printed; one that fails fails the test.
+func (n *node) cell(words ...string) string {
+	n.t.Helper()
+	out, err := n.try(words...)
+	if err != nil {
+		n.t.Fatalf("cell %s on %s: %v: %s", strings.Join(words, " "), n.name, err, out)
+	}
+	return out
+}
+
+// try is cell for a command that may fail.
+func (n *node) try(words ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c := n.command(append([]string{"cell"}, words...)...)
+	timed := exec.CommandContext(ctx, c.Path, c.Args[1:]...)
+	out, err := timed.CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// until repeats a command until what it prints has the text, for a minute at most.
+func (n *node) until(text string, words ...string) string {
+	n.t.Helper()
+	var out string
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if out, _ = n.try(words...); strings.Contains(out, text) {
+			return out
+		}
+	}
+	n.t.Fatalf("cell %s on %s never said %q, but %s", strings.Join(words, " "), n.name, text, out)
+	return ""
+}
+
+func (n *node) nodes() map[string]api.Node {
+	n.t.Helper()
+	var all []api.Node
+	if err := json.Unmarshal([]byte(n.cell("nodes", "--json")), &all); err != nil {
+		n.t.Fatal(err)
+	}
+	out := map[string]api.Node{}
+	for _, one := range all {
+		out[one.Name] = one
+	}
+	return out
+}
+
+// eventually waits for a condition, for a minute at most.
+func (r *rig) eventually(what string, holds func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if holds() {
+			return
+		}
+	}
+	r.t.Fatalf("it never came to be that %s", what)
+}
+
+// probe runs the cell of testdata on the node, under a name.
+func (n *node) probe(name string) {
+	n.t.Helper()
+	dir := filepath.Join(n.state, name)
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+		n.t.Fatal(err)
+	}
+	for from, to := range map[string]string{
+		"testdata/probe/cell.toml": "cell.toml", "testdata/probe/genome.json": "genome.json", filepath.Join(programs, "probe"): "bin/" + name,
+	} {
+		data, err := os.ReadFile(from)
+		if err == nil && to == "cell.toml" {
+			data = []byte(strings.Replace(string(data), `"probe"`, `"`+name+`"`, 1))
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, to), data, 0o755)
+		}
+		if err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	n.cell("mitosis", dir)
+}
+
+// join makes a tissue of nodes, the first of which founds it.
+func join(first *node, others ...*node) {
+	first.t.Helper()
+	first.cell("tissue", "create", "home", "--node", first.name)
+	for _, n := range others {
+		n.cell("join", first.cell("invite"), "--node", n.name)
+	}
+}
