@@ -30,17 +30,6 @@ func (k Key) Short() string { return hex.EncodeToString(k[:4]) }
 // Compare orders keys.
 func (k Key) Compare(other Key) int { return strings.Compare(string(k[:]), string(other[:])) }
 
-// ParseKey reads what String wrote.
-func ParseKey(s string) (k Key, err error) {
-	text, ok := strings.CutPrefix(s, Scheme)
-	b, err := base64.RawURLEncoding.DecodeString(text)
-	if !ok || err != nil || len(b) != len(k) {
-		return k, fmt.Errorf("%q is not the id of a node", s)
-	}
-	copy(k[:], b)
-	return k, nil
-}
-
 // KeyOf is the public part of a private key.
 func KeyOf(private ed25519.PrivateKey) (k Key) {
 	copy(k[:], private.Public().(ed25519.PublicKey))
