@@ -108,12 +108,31 @@ func (s *Server) nameIn(caller, dir string) (name string) {
 	if err != nil {
 		return ""
 	}
-	_ = s.as(owner, func() {
-		if m, errs := manifest.Load(dir); len(errs) == 0 {
-			name = m.Name
-		}
-	})
+	_ = s.as(owner, func() { name = fullName(dir) })
 	return name
+}
+
+// fullName is the name that the cell in dir has when the outermost cell above it that it belongs to is started.
+func fullName(dir string) string {
+	dir = filepath.Clean(dir)
+	m, errs := manifest.Load(dir)
+	if len(errs) > 0 {
+		return ""
+	}
+	name, below := m.Name, ""
+	for above := filepath.Dir(dir); ; above = filepath.Dir(above) {
+		if m, errs := manifest.Load(above); len(errs) == 0 {
+			i := slices.IndexFunc(m.Cells, func(c manifest.Child) bool { return filepath.Join(above, c.Path) == dir })
+			if i < 0 {
+				return name
+			}
+			below = "." + m.Cells[i].Name + below
+			name, dir = m.Name+below, above
+		}
+		if above == filepath.Dir(above) {
+			return name
+		}
+	}
 }
 
 // callElsewhere connects a caller to a cell on another machine. Whether it may call is decided there.
