@@ -138,6 +138,34 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// A guest calls what [auth] allows it by name, and takes nobody in.
+func TestGuest(t *testing.T) {
+	r := newRig(t)
+	a, b := r.node("a"), r.node("b")
+	b.cell("join", a.cell("invite", "--role", "guest"), "--node", "visitor")
+	a.probe("probe")
+	if out := b.until("may not call", "use", "probe", "where"); !strings.Contains(out, "the machine visitor is a guest here") {
+		t.Errorf("a cell without [auth]: %s", out)
+	}
+	if out, err := b.try("invite"); err == nil || !strings.Contains(out, "may not invite") {
+		t.Errorf("a guest invites: %s %v", out, err)
+	}
+	if out, err := b.try("evict", a.nodes()["visitor"].ID[:12]); err == nil {
+		t.Errorf("a guest evicts: %s", out)
+	}
+	toml := filepath.Join(a.state, "probe", "cell.toml")
+	text, err := os.ReadFile(toml)
+	if err == nil {
+		err = os.WriteFile(toml, append(text, "\n[auth]\nallow = [\"node:visitor\"]\n"...), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := b.until("uid 65534", "use", "probe", "where"); !strings.Contains(out, `@"visitor"`) {
+		t.Errorf("a guest that is allowed: %s", out)
+	}
+}
+
 // The machine that founded the tissue is gone, and the others go on: they call one another, take machines in, survive that all of
 // them restart, and evict.
 func TestWithoutTheFounder(t *testing.T) {
