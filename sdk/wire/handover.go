@@ -31,6 +31,9 @@ func (c *serverConn) takeRights() {
 // receive is read(2) that keeps descriptors.
 func (r *rights) receive(fd int, into []byte) (int, error) {
 	n, oobn, _, _, err := unix.Recvmsg(fd, into, r.oob[:], unix.MSG_CMSG_CLOEXEC)
+	if err == nil {
+		_, _ = syscall.Read(fd, nil) // tells the race detector that what was before the other side's write was before this
+	}
 	if err != nil || oobn == 0 {
 		return n, err
 	}
