@@ -139,7 +139,7 @@ func tcpPort(p uint16) []expr.Any {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)})
 }
 
-// door looks the destination and its port up; registers 32 to 35 are the four words of an address, 36 is that of the port.
+// door looks the destination and its port up, which stand in registers 1 and 2, one behind the other, as in the set's keys.
 func door() []expr.Any {
 	return append(protocol(expr.MetaKeyL4PROTO, unix.IPPROTO_TCP),
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 24, Len: 16},

@@ -188,6 +188,7 @@ func (n *Node) Join(ctx context.Context, token, name string) (tissue, called str
 		return "", "", err
 	}
 	admitted, err := n.ask(ctx, t, name)
+	err = errors.Join(err, link.CleanUp(t.Tissue.Prefix())) // the invite's addresses, which are used no more
 	if err == nil {
 		n.reg = registry.New(t.Tissue, time.Now)
 		_, refused := n.reg.Apply(admitted.Records)

@@ -124,6 +124,9 @@ func TestTokens(t *testing.T) {
 	if out, err := c.command("ip", "link", "show", "cell0").CombinedOutput(); err == nil {
 		t.Errorf("an interface is left: %s", out)
 	}
+	if out, _ := c.command("ip", "-6", "route", "show", "table", "local").CombinedOutput(); strings.Contains(string(out), "local fd") {
+		t.Errorf("a route is left: %s", out)
+	}
 	if n := a.nodes(); len(n) != 2 {
 		t.Errorf("a sees %v", n)
 	}
