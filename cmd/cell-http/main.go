@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/net/netutil"
 
 	"github.com/cell-network/cell/internal/httpdoor"
@@ -143,6 +144,9 @@ func serve(ctx context.Context, config httpdoor.Config, listeners []net.Listener
 	ended := make(chan error, len(listeners))
 	for _, l := range listeners {
 		go func() { ended <- server.Serve(netutil.LimitListener(l, maxConnections)) }()
+	}
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		return fmt.Errorf("tell systemd that the door is open: %w", err)
 	}
 	select {
 	case err := <-ended:
