@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 DESTDIR=${DESTDIR:-} PREFIX=${PREFIX:-/usr/local} BUILT=${BUILT:-bin}
-for program in cell celld cell-http; do
+for program in cell celld cellnetd cell-http; do
 	[ -x "$BUILT/$program" ] || { echo "$BUILT/$program is not built: run make first" >&2; exit 1; }
 done
 
@@ -12,7 +12,7 @@ done
 dbus_policy=/etc/dbus-1/system.d
 [ "$PREFIX" = /usr ] && dbus_policy=/usr/share/dbus-1/system.d
 polkit=/usr/share/polkit-1/actions
-unit=$PREFIX/lib/systemd/system/celld.service
+units=$PREFIX/lib/systemd/system
 
 fill() { sed -e "s|@BINDIR@|$PREFIX/bin|g" -e "s|@STATEDIR@|%h/.local/state/cell|g" "$1"; }
 # put FILE DESTINATION: replaced by rename, so that nobody reads half a file and no running program is written to.
@@ -24,28 +24,33 @@ put() {
 	mv -f "$DESTDIR$2.new" "$DESTDIR$2"
 }
 mkdir -p "$DESTDIR$PREFIX/bin"
-for program in cell celld cell-http; do
+for program in cell celld cellnetd cell-http; do
 	cp "$BUILT/$program" "$DESTDIR$PREFIX/bin/$program.new"
 	chmod 755 "$DESTDIR$PREFIX/bin/$program.new"
 	mv -f "$DESTDIR$PREFIX/bin/$program.new" "$DESTDIR$PREFIX/bin/$program"
 done
 
 # Enabled once: who disables it later keeps that over an upgrade. A package does that itself (ENABLE=no).
-first=${ENABLE:-yes}
-[ -e "$DESTDIR$unit" ] && first=no
-put units/system/celld.service "$unit"
-put units/system/network.cell.Manager1.service "$PREFIX/share/dbus-1/system-services/network.cell.Manager1.service"
-put units/system/network.cell.Manager1.conf "$dbus_policy/network.cell.Manager1.conf"
+wants=/etc/systemd/system/multi-user.target.wants
+for daemon in celld cellnetd; do
+	first=${ENABLE:-yes}
+	[ -e "$DESTDIR$units/$daemon.service" ] && first=no
+	put "units/system/$daemon.service" "$units/$daemon.service"
+	[ "$first" = yes ] || continue
+	mkdir -p "$DESTDIR$wants"
+	ln -sf "$units/$daemon.service" "$DESTDIR$wants/$daemon.service"
+done
+put units/system/cell.sysusers "$PREFIX/lib/sysusers.d/cell.conf"
+for name in network.cell.Manager1 network.cell.Net1; do
+	put "units/system/$name.service" "$PREFIX/share/dbus-1/system-services/$name.service"
+	put "units/system/$name.conf" "$dbus_policy/$name.conf"
+done
 put units/system/network.cell.policy "$polkit/network.cell.policy"
 put units/user/celld.service "$PREFIX/lib/systemd/user/celld.service"
 put units/user/network.cell.Manager1.service "$PREFIX/share/dbus-1/services/network.cell.Manager1.service"
-if [ "$first" = yes ]; then
-	wants=/etc/systemd/system/multi-user.target.wants
-	mkdir -p "$DESTDIR$wants"
-	ln -sf "$unit" "$DESTDIR$wants/celld.service"
-fi
 
 [ -z "$DESTDIR" ] && [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ] || exit 0
+systemd-sysusers cell.conf # before the bus reads policies with the user's name
 systemctl daemon-reload
 busctl --quiet call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig
 # A celld that runs is replaced; cells go on running. On the first installation it starts so that it answers at once.
@@ -54,3 +59,4 @@ if systemctl is-enabled --quiet celld.service; then
 else
 	systemctl try-restart celld.service
 fi
+systemctl try-restart cellnetd.service

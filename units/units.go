@@ -1,4 +1,4 @@
-// Package units holds the files by which systemd, D-Bus and polkit know celld. packaging/install.sh installs them; a user
+// Package units holds the files by which systemd, D-Bus and polkit know celld and cellnetd. packaging/install.sh installs them; a user
 // without an installed Cell gets those of the user's manager from the cell command. Words between @ signs are filled in.
 //
 // There is no cell@.service or cell@.socket here and there must never be one: a template on disk makes systemd refuse

@@ -2,13 +2,12 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"os"
-	"strings"
 
 	"github.com/godbus/dbus/v5"
 
 	"github.com/cell-network/cell/celld"
+	"github.com/cell-network/cell/internal/polkit"
 	"github.com/cell-network/cell/sdk/api"
 )
 
@@ -72,9 +71,9 @@ func (m *manager) may(ctx context.Context, msg dbus.Message, uid, owner int, wha
 	if uid != owner {
 		action = manageOthers
 	}
-	ok, err := m.authorized(ctx, msg, action, what)
+	ok, err := polkit.Ask(ctx, m.conn, msg, action, map[string]string{"cell": what})
 	switch {
-	case err != nil && !notThere(err):
+	case err != nil && !polkit.NotThere(err):
 		return denied("polkit was asked about %s and did not answer: %s", action, api.ErrorText(err))
 	case err == nil && ok, err != nil && uid == owner:
 		return nil
@@ -82,36 +81,4 @@ func (m *manager) may(ctx context.Context, msg dbus.Message, uid, owner int, wha
 		return denied("%s may not run cells here (polkit: %s)", celld.UserName(uid), action)
 	}
 	return denied("%s belongs to %s; %s may not manage it (polkit: %s)", what, celld.UserName(owner), celld.UserName(uid), action)
-}
-
-type subject struct {
-	Kind    string
-	Details map[string]dbus.Variant
-}
-
-// authorized asks polkit. A person is asked for a password only where the caller said that one is there.
-func (m *manager) authorized(ctx context.Context, msg dbus.Message, action, what string) (bool, error) {
-	who := subject{"system-bus-name", map[string]dbus.Variant{"name": dbus.MakeVariant(sender(msg))}}
-	var flags uint32
-	if msg.Flags&dbus.FlagAllowInteractiveAuthorization != 0 {
-		flags = 1 // AllowUserInteraction
-	}
-	var answer struct {
-		Authorized, Challenge bool
-		Details               map[string]string
-	}
-	err := m.conn.Object("org.freedesktop.PolicyKit1", "/org/freedesktop/PolicyKit1/Authority").CallWithContext(ctx,
-		"org.freedesktop.PolicyKit1.Authority.CheckAuthorization", 0, who, action, map[string]string{"cell": what}, flags, "").Store(&answer)
-	return answer.Authorized, err
-}
-
-// notThere tells that polkit, or Cell's policy for it, is not installed. A polkit that is installed and fails is no such
-// case: an administrator's rule must not end with the daemon that knows it.
-func notThere(err error) bool {
-	var e dbus.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	return e.Name == "org.freedesktop.DBus.Error.ServiceUnknown" ||
-		e.Name == "org.freedesktop.PolicyKit1.Error.Failed" && strings.Contains(e.Error(), "is not registered")
 }

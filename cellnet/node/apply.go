@@ -77,12 +77,6 @@ func (n *Node) apply() error {
 	for _, p := range peers {
 		wanted[p.Key] = true
 	}
-	n.fresh = slices.DeleteFunc(n.fresh, func(c newcomer) bool {
-		return wanted[c.key] || time.Since(c.at) > time.Minute || n.dev == nil
-	})
-	for _, c := range n.fresh {
-		wanted[c.key] = true
-	}
 	var gone []wg.Key
 	for k := range has {
 		if !wanted[k] {
@@ -107,10 +101,7 @@ func (n *Node) point(m registry.Member, has map[wg.Key]wg.State) {
 	now := time.Now()
 	if s.Alive(now) {
 		if s.Endpoint.IsValid() && n.state.Endpoints[m.Key.String()] != s.Endpoint {
-			if n.state.Endpoints == nil {
-				n.state.Endpoints = map[string]netip.AddrPort{}
-			}
-			n.state.Endpoints[m.Key.String()] = s.Endpoint
+			n.remember(m.Key, s.Endpoint)
 			if err := n.save(); err != nil {
 				n.Log.Warn(err.Error())
 			}

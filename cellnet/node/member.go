@@ -152,10 +152,9 @@ func (n *Node) Invite(role string, uses int, lifetime time.Duration) (string, er
 
 // request is what a joining machine asks with. WireGuard has proven that it has the invite.
 type request struct {
-	Node      []byte `json:"node"` // its key
-	WireGuard []byte `json:"wireguard"`
-	Name      string `json:"name"`
-	Proof     []byte `json:"proof"` // its signature of the invite, so that nobody joins with another's key
+	Record []byte `json:"record"` // what it states of itself
+	Name   string `json:"name"`
+	Proof  []byte `json:"proof"` // its signature of the invite, so that nobody joins with another's record
 }
 
 // admission is the answer.
@@ -223,9 +222,13 @@ func (n *Node) ask(ctx context.Context, t join.Token, name string) (*admission, 
 	if err := link.Set(Interface, identity.Address(prefix, identity.NodeItself), prefix, t.Tissue.Prefix()); err != nil {
 		return nil, err
 	}
-	self := n.self()
-	wireguard := n.secret.Public()
-	r := request{Node: self[:], WireGuard: wireguard[:], Name: name, Proof: signature(n.key, public)}
+	body, err := n.facts(t.Tissue)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	own := record.Record{Kind: record.Node, Tissue: t.Tissue, Version: 1, Issued: now, Expires: now.Add(registry.Facts), Body: body.Append(nil)}
+	r := request{Record: own.Sign(n.key).Raw(), Name: name, Proof: signature(n.key, public)}
 	var tried []string
 	for range 3 {
 		for _, s := range t.Seeds {
@@ -249,7 +252,8 @@ func (n *Node) ask(ctx context.Context, t join.Token, name string) (*admission, 
 				case err == nil && a.Error != "":
 					return nil, failure(api.ErrDenied, "%s", a.Error)
 				case err == nil:
-					return &a, n.remember(s.Node, e)
+					n.remember(s.Node, e)
+					return &a, nil
 				case !slices.Contains(tried, e.String()):
 					tried = append(tried, e.String())
 				}
@@ -262,12 +266,12 @@ func (n *Node) ask(ctx context.Context, t join.Token, name string) (*admission, 
 	return nil, failure(api.ErrNotReady, "nobody of the tissue %s answered at %s (UDP): the token may have expired, or a firewall is in between", t.Name, strings.Join(tried, ", "))
 }
 
-func (n *Node) remember(k identity.Key, e netip.AddrPort) error {
+// remember notes where another machine was reached; n.mu is held.
+func (n *Node) remember(k identity.Key, e netip.AddrPort) {
 	if n.state.Endpoints == nil {
 		n.state.Endpoints = map[string]netip.AddrPort{}
 	}
 	n.state.Endpoints[k.String()] = e
-	return nil
 }
 
 // talk has a conversation over the mesh.
@@ -310,14 +314,18 @@ func (n *Node) takeIn(from netip.Addr, r request) (*admission, error) {
 			invite = &i
 		}
 	}
-	var k identity.Key
-	var w record.WireGuardKey
+	own, err := record.Parse(r.Record)
+	if err != nil {
+		return nil, err
+	}
+	k := own.Signer
+	body, err := record.ParseNode(own.Body)
 	switch {
+	case err != nil:
+		return nil, err
 	case invite == nil || time.Now().After(invite.Expires):
 		return nil, errors.New("the token has expired: ask for another one, with cell invite")
-	case copy(k[:], r.Node) != len(k) || len(r.Node) != len(k) || copy(w[:], r.WireGuard) != len(w) || len(r.WireGuard) != len(w):
-		return nil, errors.New("the request has no keys")
-	case !proven(k, wg.Key(invite.Key), r.Proof):
+	case own.Kind != record.Node || !proven(k, wg.Key(invite.Key), r.Proof):
 		return nil, errors.New("the request is not signed by the machine that it is of")
 	case invite.Uses == 0 && !n.reg.Redeemed(invite.Key, k): // a machine that did not get its answer asks again
 		return nil, errors.New("the token was used already: ask for another one, with cell invite")
@@ -331,7 +339,7 @@ func (n *Node) takeIn(from netip.Addr, r request) (*admission, error) {
 	}
 	name := n.free(r.Name, k)
 	subject := append(append([]byte{}, invite.Key[:]...), k[:]...)
-	err := n.sign(&record.Record{Kind: record.Redeemed, Subject: subject, Expires: invite.Expires})
+	err = n.sign(&record.Record{Kind: record.Redeemed, Subject: subject, Expires: invite.Expires})
 	if err == nil && invite.Role == record.RoleMember {
 		err = n.sign(&record.Record{Kind: record.Grant, Subject: k[:]})
 	}
@@ -341,12 +349,15 @@ func (n *Node) takeIn(from netip.Addr, r request) (*admission, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The machine will state its key itself; until then it is reached with what it came with.
+	if _, err := n.reg.Put(own); err != nil {
+		return nil, err
+	}
+	// It is where its request comes from.
 	has, err := n.dev.Peers()
 	if err == nil {
-		prefix := n.reg.Tissue().Node(k)
-		err = n.dev.Set(wg.Peer{Key: wg.Key(w), Allowed: prefix, Endpoint: has[wg.Key(invite.Key)].Endpoint})
-		n.fresh = append(n.fresh, newcomer{wg.Key(w), prefix, time.Now()})
+		e := has[wg.Key(invite.Key)].Endpoint
+		n.remember(k, e)
+		err = n.dev.Set(wg.Peer{Key: wg.Key(body.WireGuard), Allowed: n.reg.Tissue().Node(k), Endpoint: e})
 	}
 	if err == nil {
 		err = n.apply()
@@ -356,13 +367,6 @@ func (n *Node) takeIn(from netip.Addr, r request) (*admission, error) {
 	}
 	n.Log.Info("taken in", "node", name, "id", k.String(), "role", invite.Role.String())
 	return &admission{Name: name, Records: n.reg.All()}, err
-}
-
-// newcomer is a machine that was taken in and has not stated its key yet.
-type newcomer struct {
-	key    wg.Key
-	prefix netip.Prefix
-	at     time.Time
 }
 
 // free is a name that no other machine has.

@@ -83,7 +83,6 @@ type Node struct {
 	cells     []api.Announced
 	peers     map[identity.Key]*peer
 	applied   string // what apply has written last
-	fresh     []newcomer
 	firewall  string
 	written   uint64 // change of the registry that is on disk
 
@@ -117,6 +116,13 @@ func Open(ctx context.Context, dir string, log *slog.Logger, version string, cel
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n, n.up()
+}
+
+// InTissue tells whether this machine is in a tissue; while it joins one, that is waited for.
+func (n *Node) InTissue() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.reg != nil
 }
 
 func (n *Node) path(name string) string { return filepath.Join(n.dir, name) }

@@ -44,7 +44,7 @@ func (n *Node) restate() error {
 	if !ok {
 		return nil
 	}
-	body, err := n.facts()
+	body, err := n.facts(n.reg.Tissue())
 	if err != nil {
 		return err
 	}
@@ -61,10 +61,10 @@ func (n *Node) restate() error {
 	return n.restateCells(m)
 }
 
-// facts are what this machine states of itself.
-func (n *Node) facts() (record.NodeBody, error) {
+// facts are what this machine states of itself to a tissue.
+func (n *Node) facts(tissue identity.Tissue) (record.NodeBody, error) {
 	b := record.NodeBody{WireGuard: record.WireGuardKey(n.secret.Public()), Version: n.Version, Cores: uint32(runtime.NumCPU()), Port: n.state.Port}
-	addrs, err := link.Addresses(n.reg.Tissue().Prefix())
+	addrs, err := link.Addresses(tissue.Prefix())
 	if err != nil {
 		return b, err
 	}

@@ -95,7 +95,7 @@ func explainError(err error) *codeError {
 		e.text, e.hints = "the celld that runs is older than this cell", []string{"cell systemctl restart celld   replaces it; cells go on running"}
 	case "org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.Disconnected":
 		if strings.Contains(e.text, api.NetName) {
-			e.text = "cellnetd, the daemon of the mesh, is not installed: so far the mesh runs under the embedded manager alone"
+			e.text = "cellnetd, the daemon of the mesh, is not there: it comes with Cell as a machine has it installed, and with root's embedded manager"
 			break
 		}
 		e.text, e.hints = "celld did not answer: "+e.text, []string{"cell journalctl -u celld   shows why; what runs goes on running"}

@@ -1,5 +1,5 @@
 // Command cellnetd keeps a machine in its tissue: WireGuard, addresses, rules and records. It is started by D-Bus activation, and
-// with the machine once that is in a tissue.
+// with the machine; where that is in no tissue it soon ends again.
 package main
 
 import (
@@ -65,7 +65,8 @@ func run() error {
 	if os.Getenv("CELL_MANAGER") != "system" {
 		connect = dbus.ConnectSessionBus
 	}
-	front, err := connect()
+	var use bus.Use
+	front, err := connect(use.Option())
 	if err != nil {
 		return fmt.Errorf("connect to the bus: %w", err)
 	}
@@ -82,6 +83,5 @@ func run() error {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		return fmt.Errorf("notify readiness: %w", err)
 	}
-	<-ctx.Done()
-	return nil
+	return use.Idle(ctx, front, n)
 }

@@ -175,10 +175,8 @@ func TestWithoutTheFounder(t *testing.T) {
 	r := newRig(t)
 	a, b, c, d := r.node("a"), r.node("b"), r.node("c"), r.node("d")
 	join(a, b, c)
-	for _, n := range []*node{b, c} {
-		r.eventually("all see three", func() bool { return len(n.nodes()) == 3 })
-	}
-	a.cut()
+	r.eventually("b and c know where the other is", func() bool { return b.nodes()["c"].Capacity.Cores > 0 && c.nodes()["b"].Capacity.Cores > 0 })
+	a.Cut()
 	b.probe("probe")
 	c.until("uid 0", "use", "probe", "where")
 	b.down()
@@ -195,7 +193,7 @@ func TestWithoutTheFounder(t *testing.T) {
 		return err != nil && len(b.nodes()) == 3 && out != ""
 	})
 	// The founder comes back and learns all of that.
-	a.plug()
+	a.Plug()
 	r.eventually("a has learnt that probe is on b and that d is out", func() bool {
 		_, err := a.try("use", "probe", "where")
 		return err == nil && len(a.nodes()) == 3

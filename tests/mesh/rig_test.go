@@ -15,6 +15,7 @@ import (
 	"github.com/cell-network/cell/internal/host"
 	"github.com/cell-network/cell/internal/host/hosttest"
 	"github.com/cell-network/cell/sdk/api"
+	"github.com/cell-network/cell/tests/internet"
 )
 
 // programs holds what TestMain built: Cell's own and the cell that is called.
@@ -43,41 +44,30 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// rig is an internet of the test's own: a network namespace with a bridge, to which each node has a link.
+// rig is a network of the test's own with machines on it.
 type rig struct {
-	t    *testing.T
-	dir  string
-	net  string
-	next int
+	t   *testing.T
+	dir string
+	net *internet.Net
 }
 
 // node is a machine: a network namespace, an embedded manager and a directory.
 type node struct {
 	*rig
-	name, space string
-	state       string
-	address     string
+	*internet.Host
+	name  string
+	state string
 }
 
 // newRig skips, or fails under CELL_TEST_REQUIRE=all, where the machine lacks something.
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	lacks := ""
-	switch _, err := os.Stat("/dev/net/tun"); {
-	case testing.Short():
+	if testing.Short() {
 		t.Skip("it needs managers and network namespaces, which -short leaves out")
-	case os.Geteuid() != 0:
-		lacks = "network namespaces need root"
-	case err != nil:
-		lacks = "there is no /dev/net/tun"
 	}
-	for tool, of := range map[string]string{"ip": "iproute2", "dbus-daemon": "dbus", "nsenter": "util-linux", "curl": "curl"} {
-		if _, err := exec.LookPath(tool); err != nil && lacks == "" {
-			lacks = of + " is not installed"
-		}
-	}
-	if lacks == "" && exec.Command("unshare", "--net", "true").Run() != nil {
-		lacks = "network namespaces cannot be made here"
+	lacks := internet.Lacks()
+	if _, err := exec.LookPath("dbus-daemon"); err != nil && lacks == "" {
+		lacks = "dbus is not installed"
 	}
 	switch {
 	case lacks == "":
@@ -86,46 +76,13 @@ func newRig(t *testing.T) *rig {
 	default:
 		t.Skip(lacks)
 	}
-	r := &rig{t: t, dir: t.TempDir(), net: fmt.Sprintf("cell%d-net", os.Getpid())}
-	r.space(r.net)
-	r.ip("-n", r.net, "link", "add", "br0", "type", "bridge")
-	r.ip("-n", r.net, "link", "set", "br0", "up")
-	return r
+	return &rig{t: t, dir: t.TempDir(), net: internet.New(t)}
 }
 
-func (r *rig) ip(args ...string) {
-	r.t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		r.t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
-	}
-}
-
-// space makes a network namespace that ends with the test.
-func (r *rig) space(name string) {
-	r.t.Helper()
-	r.ip("netns", "add", name)
-	r.t.Cleanup(func() {
-		if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil {
-			r.t.Errorf("ip netns del %s: %v: %s", name, err, out)
-		}
-	})
-	r.ip("-n", name, "link", "set", "lo", "up")
-}
-
-// node makes a machine on the internet.
+// node makes a machine on the network.
 func (r *rig) node(name string) *node {
 	r.t.Helper()
-	r.next++
-	n := &node{
-		rig: r, name: name, space: fmt.Sprintf("cell%d-%s", os.Getpid(), name), state: filepath.Join(r.dir, name),
-		address: fmt.Sprintf("198.18.0.%d", r.next),
-	}
-	r.space(n.space)
-	far := fmt.Sprintf("p%d", r.next)
-	r.ip("-n", n.space, "link", "add", "eth0", "type", "veth", "peer", "name", far, "netns", r.net)
-	r.ip("-n", r.net, "link", "set", far, "master", "br0", "up")
-	r.ip("-n", n.space, "addr", "add", n.address+"/24", "dev", "eth0")
-	r.ip("-n", n.space, "link", "set", "eth0", "up")
+	n := &node{rig: r, Host: r.net.Host(name), name: name, state: filepath.Join(r.dir, name)}
 	if err := os.MkdirAll(n.state, 0o700); err != nil {
 		r.t.Fatal(err)
 	}
@@ -139,10 +96,6 @@ func (r *rig) node(name string) *node {
 	return n
 }
 
-// cut takes the node's cable out, plug puts it in again.
-func (n *node) cut()  { n.ip("-n", n.space, "link", "set", "eth0", "down") }
-func (n *node) plug() { n.ip("-n", n.space, "link", "set", "eth0", "up") }
-
 // down ends the node's manager with all that runs.
 func (n *node) down() {
 	n.t.Helper()
@@ -154,7 +107,7 @@ func (n *node) down() {
 // command is a program on the node.
 func (n *node) command(words ...string) *exec.Cmd {
 	c := exec.Command("nsenter", append([]string{
-		"--net=/run/netns/" + n.space, "env", "XDG_STATE_HOME=" + n.state, "HOME=" + n.state, "CELL_MANAGER=embedded", "GORACE=atexit_sleep_ms=0",
+		"--net=" + n.Path(), "env", "XDG_STATE_HOME=" + n.state, "HOME=" + n.state, "CELL_MANAGER=embedded", "GORACE=atexit_sleep_ms=0",
 		"PATH=" + programs + ":" + os.Getenv("PATH"),
 	}, words...)...)
 	return c

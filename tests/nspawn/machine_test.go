@@ -21,12 +21,12 @@ import (
 	"github.com/cell-network/cell/internal/host/hosttest"
 )
 
-// built holds cell, celld, cell-http and calculator, a cell.
+// built holds cell, celld, cellnetd, cell-http and calculator, a cell.
 var built string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cell-http"},
+		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cellnetd", "../../cmd/cell-http"},
 			[]string{"../../examples/calculator", "../../examples/standby", "../../examples/standby/primary", "../../examples/standby/spare"})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -91,6 +91,8 @@ func cgroup2() (string, error) {
 // machine is a root directory and, while it is up, the container on it.
 type machine struct {
 	t      *testing.T
+	name   string // its host name
+	net    string // path of its network namespace; empty for one of its own without a link
 	root   string
 	cgroup string
 	cmd    *exec.Cmd
@@ -117,6 +119,10 @@ func newMachine(t *testing.T) *machine {
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("make install: %v\n%s", err, out)
 	}
+	// What it does by itself where it installs into a machine that runs.
+	if out, err := exec.Command("systemd-sysusers", "--root="+m.root, "cell.conf").CombinedOutput(); err != nil {
+		t.Fatalf("systemd-sysusers: %v\n%s", err, out)
+	}
 	return m
 }
 
@@ -135,7 +141,7 @@ func bareMachine(t *testing.T, lower string) *machine {
 	must(unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755,size=1g"))
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	must(unix.Mount("", dir, "", unix.MS_PRIVATE, ""))
-	m := &machine{t: t, root: dir + "/root"}
+	m := &machine{t: t, name: "cell-test", root: dir + "/root"}
 	for _, d := range []string{"upper", "work", "root"} {
 		must(os.Mkdir(filepath.Join(dir, d), 0o755))
 	}
@@ -149,7 +155,9 @@ func bareMachine(t *testing.T, lower string) *machine {
 
 	// A Cell that this machine has is none of the container's.
 	for _, f := range []string{
-		"/usr/bin/cell", "/usr/bin/celld", "/usr/bin/cell-http", "/usr/lib/systemd/system/celld.service", "/usr/lib/systemd/user/celld.service",
+		"/usr/bin/cell", "/usr/bin/celld", "/usr/bin/cellnetd", "/usr/bin/cell-http", "/usr/lib/systemd/system/celld.service", "/usr/lib/systemd/user/celld.service",
+		"/usr/lib/systemd/system/cellnetd.service", "/usr/share/dbus-1/system-services/network.cell.Net1.service",
+		"/usr/share/dbus-1/system.d/network.cell.Net1.conf", "/etc/systemd/system/multi-user.target.wants/cellnetd.service",
 		"/usr/share/dbus-1/system-services/network.cell.Manager1.service", "/usr/share/dbus-1/services/network.cell.Manager1.service",
 		"/usr/share/dbus-1/system.d/network.cell.Manager1.conf", "/etc/systemd/system/multi-user.target.wants/celld.service",
 	} {
@@ -161,10 +169,10 @@ func bareMachine(t *testing.T, lower string) *machine {
 		must(os.Symlink("/dev/null", p))
 	}
 	must(os.RemoveAll(m.path("/var/lib/cell")))
+	must(os.RemoveAll(m.path("/var/lib/cell-net")))
 	must(os.RemoveAll(m.path("/var/log/journal")))
 	must(os.RemoveAll(m.path("/var/lib/systemd/linger")))
 	m.write("/etc/machine-id", strings.Repeat("c0ffee00", 4)+"\n", 0o444)
-	m.write("/etc/hostname", "cell-test\n", 0o644)
 	m.write("/etc/fstab", "", 0o644)
 	m.write("/etc/systemd/journald.conf.d/test.conf", "[Journal]\nStorage=persistent\n", 0o644)
 	m.user("alice", alice)
@@ -239,6 +247,11 @@ func (m *machine) chown(name string, uid int) {
 func (m *machine) boot() {
 	m.t.Helper()
 	began := time.Now()
+	m.write("/etc/hostname", m.name+"\n", 0o644)
+	network := "--private-network"
+	if m.net != "" {
+		network = "--network-namespace-path=" + m.net
+	}
 	if err := os.Mkdir(m.cgroup, 0o755); err != nil {
 		m.t.Fatal(err)
 	}
@@ -248,8 +261,8 @@ func (m *machine) boot() {
 		m.t.Fatal(err)
 	}
 	defer unix.Close(cg)
-	m.cmd = exec.Command("systemd-nspawn", "--quiet", "-b", "-D", m.root, "-M", "cell-test-"+strconv.Itoa(os.Getpid()),
-		"--keep-unit", "--register=no", "--capability=all", "--private-network", "--link-journal=no",
+	m.cmd = exec.Command("systemd-nspawn", "--quiet", "-b", "-D", m.root, "-M", m.name+"-"+strconv.Itoa(os.Getpid()),
+		"--keep-unit", "--register=no", "--capability=all", network, "--bind=/dev/net/tun", "--link-journal=no",
 		"--resolv-conf=off", "--timezone=off", "--console=pipe", "systemd.show_status=no")
 	m.cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
 	m.cmd.Stdout, m.cmd.Stderr = &m.log, &m.log

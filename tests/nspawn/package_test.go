@@ -172,12 +172,12 @@ func (m *machine) live(t *testing.T, l life) {
 		m.has(0, []string{"cell", "status"}, "app", "web", "ready")
 	}
 	m.run(0, "bash", "-c", "source /usr/share/bash-completion/bash_completion && source /usr/share/bash-completion/completions/cell && complete -p cell")
-	for _, f := range []string{"/usr/share/man/man1/cell.1.gz", "/usr/share/man/man5/cell.toml.5.gz", "/usr/share/man/man8/celld.8.gz", "/usr/share/doc/cell/sbom.spdx.json"} {
+	for _, f := range []string{"/usr/share/man/man1/cell.1.gz", "/usr/share/man/man5/cell.toml.5.gz", "/usr/share/man/man8/celld.8.gz", "/usr/share/man/man8/cellnetd.8.gz", "/usr/share/doc/cell/sbom.spdx.json"} {
 		m.run(0, "test", "-s", f)
 	}
 
 	m.run(0, l.remove...)
-	if out := m.run(0, "sh", "-c", "command -v cell celld; ls -d /run/cell; systemctl list-units --no-legend 'cell*'; true"); strings.TrimSpace(strings.ReplaceAll(out, "ls: cannot access '/run/cell': No such file or directory", "")) != "" {
+	if out := m.run(0, "sh", "-c", "command -v cell celld cellnetd; ls -d /run/cell; systemctl list-units --no-legend 'cell*'; true"); strings.TrimSpace(strings.ReplaceAll(out, "ls: cannot access '/run/cell': No such file or directory", "")) != "" {
 		t.Errorf("after the removal there still is:\n%s", out)
 	}
 	m.run(0, "sh", "-c", "! systemctl is-active cell@app.socket")
