@@ -26,7 +26,7 @@ func TestPackagedMesh(t *testing.T) {
 
 	// Whoever is no administrator may look, and changes nothing.
 	a.has(alice, []string{"cell", "net", "status"}, "in no tissue")
-	a.fails(alice, 4, "network.cell.administer-mesh", "cell", "invite")
+	a.fails(alice, 5, "network.cell.administer-mesh", "cell", "invite")
 
 	b.run(0, "cell", "join", strings.TrimSpace(a.run(0, "cell", "invite")))
 	for _, m := range []string{"a", "b"} {
