@@ -8,7 +8,7 @@ for program in cell celld cellnetd cell-http; do
 	[ -x "$BUILT/$program" ] || { echo "$BUILT/$program is not built: run make first" >&2; exit 1; }
 done
 
-# dbus-daemon reads policies from /etc and /usr/share alone, polkit its actions from /usr/share alone.
+# dbus-daemon reads policies from /etc and /usr/share alone, polkit its actions and rules from /usr/share alone.
 dbus_policy=/etc/dbus-1/system.d
 [ "$PREFIX" = /usr ] && dbus_policy=/usr/share/dbus-1/system.d
 polkit=/usr/share/polkit-1/actions
@@ -46,6 +46,7 @@ for name in network.cell.Manager1 network.cell.Net1; do
 	put "units/system/$name.conf" "$dbus_policy/$name.conf"
 done
 put units/system/network.cell.policy "$polkit/network.cell.policy"
+put units/system/cell.rules /usr/share/polkit-1/rules.d/cell.rules
 put units/user/celld.service "$PREFIX/lib/systemd/user/celld.service"
 put units/user/network.cell.Manager1.service "$PREFIX/share/dbus-1/services/network.cell.Manager1.service"
 

@@ -139,6 +139,7 @@ func (n *Node) upkeep(ctx context.Context) {
 	t := time.NewTicker(10 * time.Second)
 	defer t.Stop()
 	for {
+		n.route(ctx)
 		select {
 		case <-ctx.Done():
 			return

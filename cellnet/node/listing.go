@@ -1,8 +1,6 @@
 package node
 
 import (
-	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/cell-network/cell/cellnet/identity"
@@ -61,7 +59,7 @@ func (n *Node) Status() (api.NetStatus, error) {
 	s := api.NetStatus{
 		Tissue: n.reg.Name(), ID: n.reg.Tissue().String(), Node: n.state.Name, Address: self.String(), Interface: Interface,
 		WireGuard: n.dev.Kind(), Firewall: n.firewall, Port: n.state.Port, Records: n.reg.Len(),
-		Names: fmt.Sprintf("NAME.cell at the name server %v", netip.AddrPortFrom(self, portNames)),
+		Names: n.names,
 	}
 	if n.reg.Revoked(n.self()) {
 		s.Trouble = "this machine was evicted from the tissue: cell leave, then join with a new token"

@@ -1,12 +1,49 @@
 package node
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
 
 	"github.com/cell-network/cell/cellnet/identity"
 )
+
+// Resolver is the machine's own, which programs ask for names.
+type Resolver interface {
+	// Route makes it ask server, on an interface, for the names of cells.
+	Route(ctx context.Context, iface int, server netip.Addr) error
+}
+
+// noResolver stands where the machine's resolver is not this daemon's to tell.
+type noResolver struct{}
+
+func (noResolver) Route(context.Context, int, netip.Addr) error {
+	return errors.New("nobody asks it by itself under the embedded manager")
+}
+
+// route tells the machine's resolver of the name server, unless it knows it.
+func (n *Node) route(ctx context.Context) {
+	n.mu.Lock()
+	if n.routed || n.reg == nil {
+		n.mu.Unlock()
+		return
+	}
+	server := identity.Address(n.reg.Tissue().Node(n.self()), identity.NodeItself)
+	n.mu.Unlock()
+	i, err := net.InterfaceByName(Interface)
+	if err == nil {
+		err = n.Resolver.Route(ctx, i.Index, server)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.routed, n.names = err == nil, "NAME.cell by systemd-resolved"
+	if err != nil {
+		n.names = fmt.Sprintf("NAME.cell at the name server %v (%v)", netip.AddrPortFrom(server, portNames), err)
+	}
+}
 
 // portNames is that of the name server, UDP and TCP.
 const portNames = 53

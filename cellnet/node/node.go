@@ -64,9 +64,10 @@ type saved struct {
 
 // Node is this machine.
 type Node struct {
-	Log     *slog.Logger
-	Version string
-	Cells   Cells
+	Log      *slog.Logger
+	Version  string
+	Cells    Cells
+	Resolver Resolver
 
 	dir string
 	ctx context.Context
@@ -84,6 +85,8 @@ type Node struct {
 	peers     map[identity.Key]*peer
 	applied   string // what apply has written last
 	firewall  string
+	names     string // who resolves names
+	routed    bool   // the machine's resolver knows of the name server
 	written   uint64 // change of the registry that is on disk
 
 	news chan struct{} // records to tell others
@@ -97,9 +100,13 @@ type peer struct {
 	since time.Time
 }
 
-// Open reads the state in dir, and brings the mesh up when this machine is in a tissue. Everything ends with ctx.
-func Open(ctx context.Context, dir string, log *slog.Logger, version string, cells Cells) (*Node, error) {
-	n := &Node{Log: log, Version: version, Cells: cells, dir: dir, ctx: ctx, news: make(chan struct{}, 1)}
+// Open reads the state in dir, and brings the mesh up when this machine is in a tissue. Everything ends with ctx. Without a
+// resolver programs are to be told of the name server by hand.
+func Open(ctx context.Context, dir string, log *slog.Logger, version string, cells Cells, resolver Resolver) (*Node, error) {
+	if resolver == nil {
+		resolver = noResolver{}
+	}
+	n := &Node{Log: log, Version: version, Cells: cells, Resolver: resolver, dir: dir, ctx: ctx, news: make(chan struct{}, 1)}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
@@ -203,6 +210,7 @@ func (n *Node) up() error {
 	}
 	ctx, stop := context.WithCancel(n.ctx)
 	n.stop, n.doors, n.peers, n.applied = stop, map[netip.AddrPort]net.Listener{}, map[identity.Key]*peer{}, ""
+	n.routed, n.names = false, ""
 	if err := n.restate(); err != nil {
 		return err
 	}

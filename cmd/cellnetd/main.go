@@ -15,6 +15,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/cell-network/cell/cellnet/bus"
+	"github.com/cell-network/cell/cellnet/names"
 	"github.com/cell-network/cell/cellnet/node"
 	"github.com/cell-network/cell/sdk/api"
 )
@@ -61,8 +62,9 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	system := os.Getenv("CELL_MANAGER") == "system"
 	connect := dbus.ConnectSystemBus
-	if os.Getenv("CELL_MANAGER") != "system" {
+	if !system {
 		connect = dbus.ConnectSessionBus
 	}
 	var use bus.Use
@@ -71,7 +73,11 @@ func run() error {
 		return fmt.Errorf("connect to the bus: %w", err)
 	}
 	defer front.Close()
-	n, err := node.Open(ctx, dir, slog.New(slog.NewTextHandler(os.Stderr, nil)), version, api.Manager{Conn: front})
+	var resolver node.Resolver
+	if system {
+		resolver = names.Resolved{Conn: front}
+	}
+	n, err := node.Open(ctx, dir, slog.New(slog.NewTextHandler(os.Stderr, nil)), version, api.Manager{Conn: front}, resolver)
 	if err != nil {
 		return err
 	}

@@ -161,6 +161,7 @@ func bareMachine(t *testing.T, lower string) *machine {
 		"/usr/bin/cell", "/usr/bin/celld", "/usr/bin/cellnetd", "/usr/bin/cell-http", "/usr/lib/systemd/system/celld.service", "/usr/lib/systemd/user/celld.service",
 		"/usr/lib/systemd/system/cellnetd.service", "/usr/share/dbus-1/system-services/network.cell.Net1.service",
 		"/usr/share/dbus-1/system.d/network.cell.Net1.conf", "/etc/systemd/system/multi-user.target.wants/cellnetd.service",
+		"/usr/share/polkit-1/rules.d/cell.rules",
 		"/usr/share/dbus-1/system-services/network.cell.Manager1.service", "/usr/share/dbus-1/services/network.cell.Manager1.service",
 		"/usr/share/dbus-1/system.d/network.cell.Manager1.conf", "/etc/systemd/system/multi-user.target.wants/celld.service",
 	} {

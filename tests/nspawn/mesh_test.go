@@ -1,6 +1,7 @@
 package nspawn
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -14,15 +15,19 @@ func TestPackagedMesh(t *testing.T) {
 		t.Skip(lacks)
 	}
 	network := internet.New(t)
-	machine := func(name, of string) *machine {
+	up := func(name, of string) *machine {
 		m := bareMachine(t, release(t, of))
 		m.name, m.net = name, network.Host(name).Path()
+		if err := os.Remove(m.path("/etc/systemd/system/systemd-resolved.service")); err != nil {
+			t.Fatal(err)
+		}
+		m.write("/etc/resolv.conf", "nameserver 127.0.0.53\n", 0o644)
 		m.boot()
 		m.run(0, "dpkg", "-i", m.bring(t, "0.0.1", "deb"))
 		m.active(0, "celld.service")
 		return m
 	}
-	a, b := machine("a", "bookworm"), machine("b", "trixie")
+	a, b := up("a", "bookworm"), up("b", "trixie")
 
 	// Whoever is no administrator may look, and changes nothing.
 	a.has(alice, []string{"cell", "net", "status"}, "in no tissue")
@@ -39,7 +44,15 @@ func TestPackagedMesh(t *testing.T) {
 	}
 	a.has(0, []string{"systemctl", "is-enabled", "cellnetd"}, "enabled")
 
+	// Any program reaches a cell by its name.
 	a.kinds("/srv", 0)
+	a.run(0, "cell", "mitosis", "/srv/port")
+	for _, m := range []*machine{a, b} {
+		m.until(0, "by systemd-resolved", "cell", "net", "status")
+		m.until(0, "Directory listing", "curl", "-s", "http://port.cell/")
+	}
+
+	// Calls, also after either side was replaced or was away.
 	a.run(0, "cell", "mitosis", "/srv/calculator")
 	b.until(0, "7", "cell", "use", "calculator", "add", "3", "4")
 

@@ -16,7 +16,7 @@ import (
 )
 
 // inRoot are the packages of a release's root beside its base. The packages of Cell depend on some and recommend others.
-const inRoot = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,polkitd,curl,python3,rpm,bash-completion"
+const inRoot = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,polkitd,systemd-resolved,iproute2,curl,python3,rpm,bash-completion"
 
 // release is the root of a Debian release, made once and kept in the user's cache.
 func release(t *testing.T, name string) string {
