@@ -78,8 +78,8 @@ Restart=always
 RestartSec=100ms
 `
 
-// image makes a disk of a release in dir, with the agent, the package of this commit as /opt/cell.deb and a program that misbehaves
-// on request as /opt/misfit. It returns the disk and what QEMU boots it with.
+// image makes a disk of a release in dir, with the agent, the package of this commit as /opt/cell.deb, a program that misbehaves
+// on request as /opt/misfit, and the cell calculator as /opt/sum. It returns the disk and what QEMU boots it with.
 func image(dir, release, deb string) (disk, kernel, initrd string, err error) {
 	from, err := root(release)
 	if err != nil {
@@ -90,10 +90,22 @@ func image(dir, release, deb string) (disk, kernel, initrd string, err error) {
 	if _, err := command(dir, "cp", "-a", from, tree); err != nil {
 		return "", "", "", err
 	}
-	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(tree, "opt")+"/", "./agent", "../cmd/cell/testdata/misfit")
+	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(tree, "opt")+"/", "./agent", "../cmd/cell/testdata/misfit", "../examples/calculator")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", "", "", fmt.Errorf("build what runs in the guest: %w\n%s", err, out)
+	}
+	sum := filepath.Join(tree, "opt", "sum")
+	if err := os.MkdirAll(filepath.Join(sum, "bin"), 0o755); err != nil {
+		return "", "", "", err
+	}
+	if err := os.Rename(filepath.Join(tree, "opt", "calculator"), filepath.Join(sum, "bin", "calculator")); err != nil {
+		return "", "", "", err
+	}
+	for _, f := range []string{"cell.toml", "genome.json"} {
+		if _, err := command(".", "cp", filepath.Join("../examples/calculator", f), sum); err != nil {
+			return "", "", "", err
+		}
 	}
 	content, err := os.ReadFile(deb)
 	if err != nil {

@@ -534,6 +534,9 @@ func TestNotInstalled(t *testing.T) {
 		"/usr/local/lib/systemd/system/celld.service", "/usr/local/lib/systemd/user/celld.service", "/etc/dbus-1/system.d/network.cell.Manager1.conf",
 		"/usr/local/share/dbus-1/system-services/network.cell.Manager1.service", "/usr/local/share/dbus-1/services/network.cell.Manager1.service",
 		"/etc/systemd/system/multi-user.target.wants/celld.service",
+		"/usr/local/lib/systemd/system/cellnetd.service", "/usr/local/lib/sysusers.d/cell.conf", "/usr/share/polkit-1/rules.d/cell.rules",
+		"/usr/local/share/dbus-1/system-services/network.cell.Net1.service", "/etc/dbus-1/system.d/network.cell.Net1.conf",
+		"/etc/systemd/system/multi-user.target.wants/cellnetd.service",
 	} {
 		if err := os.Remove(m.path(f)); err != nil {
 			t.Errorf("not where make install put it: %v", err)
@@ -542,7 +545,7 @@ func TestNotInstalled(t *testing.T) {
 	if err := os.MkdirAll(m.path("/opt/built in"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []string{"cell", "celld", "cell-http"} {
+	for _, p := range []string{"cell", "celld", "cellnetd", "cell-http"} {
 		if err := os.Rename(m.path("/usr/local/bin", p), m.path("/opt/built in", p)); err != nil {
 			t.Fatal(err)
 		}
@@ -567,10 +570,13 @@ func TestNotInstalled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	m.run(0, "userdel", "cell-net")
 	install := []string{"env", "BUILT=/opt/built in", "sh", "/opt/source/packaging/install.sh"}
 	m.run(0, install...)
 	m.active(0, "celld")
 	m.has(0, []string{"systemctl", "is-enabled", "celld"}, "enabled")
+	m.has(0, []string{"systemctl", "is-enabled", "cellnetd"}, "enabled")
+	m.has(0, []string{"cell", "net", "status"}, "in no tissue")
 	m.run(0, "cell", "mitosis", "/srv/hello")
 	m.has(alice, []string{"cell", "host"}, "system")
 	m.has(alice, []string{"cell", "ps"}, "hello")
