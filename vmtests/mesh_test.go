@@ -39,7 +39,7 @@ func init() {
 		}
 
 		cable.set(func(l *link) { l.down = true })
-		b.until("no machine", "cell use calculator add 3 4")
+		b.until("not reached", "cell use calculator add 3 4")
 		cable.set(func(l *link) { l.down = false })
 		b.until("7", "cell use calculator add 3 4")
 

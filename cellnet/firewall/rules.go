@@ -24,6 +24,7 @@ type Wanted struct {
 	Revoked    []netip.Prefix // reach nothing, also with connections that they have
 	Ports      []uint16       // TCP, of the daemon
 	Join       uint16         // TCP
+	Paths      uint16         // UDP, of the daemon
 	Doors      []netip.AddrPort
 	User       uint32 // of the daemon: it and root alone open connections to other machines
 }
@@ -73,6 +74,7 @@ func chains(w Wanted) []chain {
 				{"ct state established,related accept", slices.Concat(in, established(), accept())},
 				{"ip6 saddr @quarantine tcp dport join accept", slices.Concat(in, source(setQuarantine), tcpPort(w.Join), accept())},
 				{"ip6 saddr @members icmpv6 type echo-request accept", slices.Concat(in, source(setMembers), echo(), accept())},
+				{"ip6 saddr @members udp dport paths accept", slices.Concat(in, source(setMembers), udpPort(w.Paths), accept())},
 			}, ports, []rule{
 				{"ip6 saddr @members ip6 daddr . tcp dport @doors accept", slices.Concat(in, source(setMembers), door(), accept())},
 				{"counter drop", slices.Concat(in, []expr.Any{&expr.Counter{}}, drop())},
@@ -133,8 +135,11 @@ func lookup(offset uint32, set string) []expr.Any {
 func source(set string) []expr.Any      { return lookup(8, set) }
 func destination(set string) []expr.Any { return lookup(24, set) }
 
-func tcpPort(p uint16) []expr.Any {
-	return append(protocol(expr.MetaKeyL4PROTO, unix.IPPROTO_TCP),
+func tcpPort(p uint16) []expr.Any { return port(unix.IPPROTO_TCP, p) }
+func udpPort(p uint16) []expr.Any { return port(unix.IPPROTO_UDP, p) }
+
+func port(of byte, p uint16) []expr.Any {
+	return append(protocol(expr.MetaKeyL4PROTO, of),
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)})
 }

@@ -3,6 +3,7 @@
 package link
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -122,4 +123,21 @@ func Addresses(tissue netip.Prefix) (all []netip.Addr, err error) {
 		}
 	}
 	return all, nil
+}
+
+// Watch has changed be signalled, until ctx ends, after addresses of this machine have come or gone.
+func Watch(ctx context.Context, changed chan<- struct{}) error {
+	updates := make(chan netlink.AddrUpdate, 16)
+	if err := netlink.AddrSubscribe(updates, ctx.Done()); err != nil {
+		return fmt.Errorf("watch addresses: %w", err)
+	}
+	go func() {
+		for range updates {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return nil
 }

@@ -27,7 +27,7 @@ func (n *Node) apply() error {
 	}
 	self, tissue := n.self(), n.reg.Tissue()
 	want := firewall.Wanted{
-		Interface: Interface, Tissue: tissue.Prefix(), Ports: []uint16{portCall, portJoin, portSync}, Join: portJoin, User: uint32(os.Geteuid()),
+		Interface: Interface, Tissue: tissue.Prefix(), Ports: []uint16{portCall, portJoin, portSync}, Join: portJoin, Paths: portPaths, User: uint32(os.Geteuid()),
 	}
 	var peers []wg.Peer
 	has, err := n.dev.Peers()
@@ -44,7 +44,7 @@ func (n *Node) apply() error {
 			want.Quarantine = append(want.Quarantine, m.Prefix)
 		}
 		if m.Stated {
-			peers = append(peers, wg.Peer{Key: wg.Key(m.Node.WireGuard), Allowed: m.Prefix})
+			peers = append(peers, wg.Peer{Key: wg.Key(m.Node.WireGuard), Allowed: m.Prefix, Keepalive: n.keepalive(m.Key)})
 		}
 	}
 	for _, i := range n.reg.Invites() {
@@ -89,40 +89,12 @@ func (n *Node) apply() error {
 	if err := n.dev.Set(peers...); err != nil {
 		return err
 	}
+	n.relay.Keep(func(k identity.Key) bool {
+		m, ok := n.reg.Member(k)
+		return ok && n.reg.Current(m)
+	})
 	n.openDoors(want.Doors)
 	return nil
-}
-
-// point gives a peer that is not reached the next endpoint that it may be at; n.mu is held.
-func (n *Node) point(m registry.Member, has map[wg.Key]wg.State) {
-	key := wg.Key(m.Node.WireGuard)
-	s := has[key]
-	p := n.peer(m.Key)
-	now := time.Now()
-	if s.Alive(now) {
-		if s.Endpoint.IsValid() && n.state.Endpoints[m.Key.String()] != s.Endpoint {
-			n.remember(m.Key, s.Endpoint)
-			if err := n.save(); err != nil {
-				n.Log.Warn(err.Error())
-			}
-		}
-		return
-	}
-	if now.Sub(p.since) < 3*time.Second {
-		return
-	}
-	candidates := slices.Clone(m.Node.Endpoints)
-	if last, ok := n.state.Endpoints[m.Key.String()]; ok {
-		candidates = append([]netip.AddrPort{last}, candidates...)
-	}
-	if len(candidates) == 0 {
-		return
-	}
-	e := candidates[p.tried%len(candidates)]
-	p.tried, p.since = p.tried+1, now
-	if err := n.dev.Set(wg.Peer{Key: key, Allowed: m.Prefix, Endpoint: e}); err != nil {
-		n.Log.Warn("point to a node", "node", m.Name, "error", err)
-	}
 }
 
 func (n *Node) peer(k identity.Key) *peer {

@@ -109,8 +109,15 @@ func (n *Node) from(cell string) netip.Addr {
 	return identity.Address(n.reg.Tissue().Node(n.self()), number)
 }
 
-// reach is how long one machine is tried before the next one is.
-const reach = 4 * time.Second
+const (
+	// reach is how long a path to a machine is looked for, reachNext how long where the cell is on another one, too. A relay is found
+	// after some seconds.
+	reach, reachNext = 15 * time.Second, 3 * time.Second
+	// connect is how long one that is reached may take for a connection.
+	connect = 4 * time.Second
+	// wanted is how long the path to a machine is kept after a call.
+	wanted = 3 * time.Minute
+)
 
 // Dial connects to a cell on another machine.
 func (n *Node) Dial(ctx context.Context, c api.RemoteCall) (*os.File, api.Reached, error) {
@@ -147,7 +154,18 @@ func (n *Node) carry(ctx context.Context, c called) (*net.TCPConn, api.Reached, 
 		return nil, api.Reached{}, err
 	}
 	var last error
-	for _, p := range places {
+	for i, p := range places {
+		patience := reach
+		if i+1 < len(places) {
+			patience = reachNext
+		}
+		n.mu.Lock()
+		n.want(p.member.Key, wanted)
+		n.mu.Unlock()
+		if !n.reached(ctx, p.member.Key, patience) {
+			last = failure(api.ErrNotReady, "%s on %s is not reached: the machine does not answer", p.cell.Name, p.member.Name)
+			continue
+		}
 		conn, reached, err := ask(ctx, from, p, c)
 		if err == nil {
 			reached.Instance += "@" + p.member.Name
@@ -166,7 +184,7 @@ func (n *Node) carry(ctx context.Context, c called) (*net.TCPConn, api.Reached, 
 
 func ask(ctx context.Context, from netip.Addr, p place, c called) (conn *net.TCPConn, reached api.Reached, err error) {
 	to := netip.AddrPortFrom(identity.Address(p.member.Prefix, p.cell.Number), portCall)
-	dial, cancel := context.WithTimeout(ctx, reach)
+	dial, cancel := context.WithTimeout(ctx, connect)
 	conn, err = dialFrom(dial, from, to)
 	cancel()
 	if err != nil {

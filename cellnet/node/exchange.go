@@ -43,12 +43,10 @@ type comparison struct {
 	Wanted  []record.Slot     `json:"wanted,omitempty"`
 }
 
-// synchronize makes both sides have what either had. It returns how long it took to reach the other.
-func synchronize(ctx context.Context, reg *registry.Registry, m registry.Member) (rtt time.Duration, err error) {
-	begun := time.Now()
+// synchronize makes both sides have what either had.
+func synchronize(ctx context.Context, reg *registry.Registry, m registry.Member) error {
 	to := netip.AddrPortFrom(identity.Address(m.Prefix, identity.NodeItself), portSync)
-	return rtt, talk(ctx, to, 5*time.Second, func(c net.Conn) error {
-		rtt = time.Since(begun)
+	return talk(ctx, to, 5*time.Second, func(c net.Conn) error {
 		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 		own := reg.Summary()
 		if err := send(c, comparison{Summary: &own}); err != nil {
@@ -139,31 +137,28 @@ func (n *Node) exchange(ctx context.Context) {
 			n.mu.Unlock()
 			continue
 		}
-		has, err := n.dev.Peers()
 		var partners []registry.Member
-		if err == nil {
-			for _, m := range reg.Members() {
-				if m.Key != n.self() && m.Stated {
-					n.point(m, has)
-					partners = append(partners, m)
-				}
+		for _, m := range reg.Members() {
+			if m.Key != n.self() && m.Stated {
+				partners = append(partners, m)
 			}
 		}
-		n.mu.Unlock()
 		rand.Shuffle(len(partners), func(i, j int) { partners[i], partners[j] = partners[j], partners[i] })
+		partners = partners[:min(len(partners), most)]
+		for _, m := range partners {
+			n.want(m.Key, 5*round)
+		}
+		n.mu.Unlock()
 		before := reg.Change()
 		var all sync.WaitGroup
-		for _, m := range partners[:min(len(partners), most)] {
+		for _, m := range partners {
 			all.Go(func() {
-				rtt, err := synchronize(ctx, reg, m)
-				if err != nil {
-					n.Log.Debug("compare records", "node", m.Name, "error", err)
+				if !n.reached(ctx, m.Key, round) {
 					return
 				}
-				n.mu.Lock()
-				defer n.mu.Unlock()
-				p := n.peer(m.Key)
-				p.rtt, p.seen = rtt, time.Now()
+				if err := synchronize(ctx, reg, m); err != nil {
+					n.Log.Debug("compare records", "node", m.Name, "error", err)
+				}
 			})
 		}
 		all.Wait()

@@ -36,11 +36,8 @@ func (n *Node) Nodes() ([]api.Node, error) {
 				out.Seen = m.Heard
 			}
 			if s := has[wg.Key(m.Node.WireGuard)]; m.Stated && s.Alive(now) {
-				out.Path, out.Endpoint = "direct", s.Endpoint.String()
 				out.RTT = float64(p.rtt.Microseconds()) / 1000
-				if onLink(s.Endpoint.Addr()) {
-					out.Path = "lan"
-				}
+				out.Path, out.Endpoint, out.Via = n.how(m, s)
 			}
 		}
 		all = append(all, out)

@@ -449,7 +449,7 @@ func (n *Node) Leave(ctx context.Context) error {
 	told := make(chan struct{}, len(members))
 	for _, m := range members {
 		go func() {
-			_, _ = synchronize(ctx, reg, m)
+			_ = synchronize(ctx, reg, m)
 			told <- struct{}{}
 		}()
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/cell-network/cell/cellnet/identity"
 )
@@ -65,6 +66,7 @@ func (n *Node) Lookup(name string) (all []netip.Addr) {
 				all = append([]netip.Addr{a}, all...)
 			} else if n.reg.Current(m) {
 				all = append(all, a)
+				n.want(m.Key, time.Minute) // somebody will connect
 			}
 		}
 	}

@@ -22,7 +22,9 @@ import (
 	"github.com/cell-network/cell/cellnet/identity"
 	"github.com/cell-network/cell/cellnet/link"
 	"github.com/cell-network/cell/cellnet/names"
+	"github.com/cell-network/cell/cellnet/paths"
 	"github.com/cell-network/cell/cellnet/registry"
+	"github.com/cell-network/cell/cellnet/relay"
 	"github.com/cell-network/cell/cellnet/wg"
 	"github.com/cell-network/cell/sdk/api"
 )
@@ -36,6 +38,7 @@ const (
 	portCall      = 23550 // TCP: calls of cells
 	portJoin      = 23551 // TCP: machines that ask to be taken in
 	portSync      = 23552 // TCP: exchange of records
+	portPaths     = 23553 // UDP: questions and requests about paths
 )
 
 // Cells is celld as the mesh needs it.
@@ -83,6 +86,15 @@ type Node struct {
 	doors     map[netip.AddrPort]net.Listener
 	cells     []api.Announced
 	peers     map[identity.Key]*peer
+	paths     paths.Paths
+	relay     relay.Relay
+	control   *net.UDPConn  // on portPaths
+	stepped   chan struct{} // closed after each step of the paths
+	kicked    chan struct{} // has a value when a step is due
+	outside   []netip.AddrPort
+	own       []netip.AddrPort
+	helpers   []identity.Key
+	nat, sym  bool
 	applied   string // what apply has written last
 	firewall  string
 	names     string // who resolves names
@@ -94,10 +106,10 @@ type Node struct {
 
 // peer is what this machine knows of another one by itself.
 type peer struct {
-	rtt   time.Duration
+	rtt   time.Duration // of the shortest question of the last ones
 	seen  time.Time
-	tried int // candidates for an endpoint
-	since time.Time
+	nonce uint64 // of the last question
+	asked time.Time
 }
 
 // Open reads the state in dir, and brings the mesh up when this machine is in a tissue. Everything ends with ctx. Without a
@@ -106,7 +118,7 @@ func Open(ctx context.Context, dir string, log *slog.Logger, version string, cel
 	if resolver == nil {
 		resolver = noResolver{}
 	}
-	n := &Node{Log: log, Version: version, Cells: cells, Resolver: resolver, dir: dir, ctx: ctx, news: make(chan struct{}, 1)}
+	n := &Node{Log: log, Version: version, Cells: cells, Resolver: resolver, dir: dir, ctx: ctx, news: make(chan struct{}, 1), kicked: make(chan struct{}, 1), stepped: make(chan struct{})}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
@@ -209,6 +221,7 @@ func (n *Node) up() error {
 		return err
 	}
 	ctx, stop := context.WithCancel(n.ctx)
+	n.paths, n.outside, n.helpers, n.nat, n.sym = paths.Paths{}, nil, nil, false, false
 	n.stop, n.doors, n.peers, n.applied = stop, map[netip.AddrPort]net.Listener{}, map[identity.Key]*peer{}, ""
 	n.routed, n.names = false, ""
 	if err := n.restate(); err != nil {
@@ -221,9 +234,15 @@ func (n *Node) up() error {
 		return err
 	}
 	self := identity.Address(node, identity.NodeItself)
+	var err error
 	if err := names.Serve(ctx, netip.AddrPortFrom(self, portNames), n.Lookup); err != nil {
 		n.Log.Warn(err.Error()) // calls go on without names
 	}
+	if n.control, err = listenPaths(ctx, netip.AddrPortFrom(self, portPaths)); err != nil {
+		return err
+	}
+	go n.hear(ctx, n.control)
+	go n.keepPaths(ctx)
 	go n.exchange(ctx)
 	go n.upkeep(ctx)
 	n.Log.Info("in a tissue", "tissue", n.reg.Name(), "node", n.state.Name, "address", self, "wireguard", n.dev.Kind())
@@ -266,6 +285,11 @@ func (n *Node) down() error {
 		l.Close()
 	}
 	n.listeners, n.doors = nil, nil
+	if n.control != nil {
+		n.control.Close()
+		n.control = nil
+	}
+	n.relay.Close()
 	var errs []error
 	if n.dev != nil {
 		errs = append(errs, n.dev.Close())

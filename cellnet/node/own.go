@@ -63,11 +63,15 @@ func (n *Node) restate() error {
 
 // facts are what this machine states of itself to a tissue.
 func (n *Node) facts(tissue identity.Tissue) (record.NodeBody, error) {
-	b := record.NodeBody{WireGuard: record.WireGuardKey(n.secret.Public()), Version: n.Version, Cores: uint32(runtime.NumCPU()), Port: n.state.Port}
+	b := record.NodeBody{
+		WireGuard: record.WireGuardKey(n.secret.Public()), Version: n.Version, Cores: uint32(runtime.NumCPU()), Port: n.state.Port,
+		NAT: n.nat, Helpers: n.helpers,
+	}
 	addrs, err := link.Addresses(tissue.Prefix())
 	if err != nil {
 		return b, err
 	}
+	b.Endpoints = append(b.Endpoints, n.outside...)
 	for _, a := range addrs {
 		b.Endpoints = append(b.Endpoints, netip.AddrPortFrom(a, n.state.Port))
 	}

@@ -176,6 +176,24 @@ func (p *Paths) How(k identity.Key) (How, identity.Key) {
 	return Not, identity.Key{}
 }
 
+// Via tells through which machine another one is reached, when the device sends to an endpoint at a relay.
+func (p *Paths) Via(k identity.Key, at netip.AddrPort) (via identity.Key, ok bool) {
+	if x := p.peers[k]; x != nil {
+		return x.carriedBy(at)
+	}
+	return via, false
+}
+
+// Restless tells whether something is being tried, so that the next step is due soon.
+func (p *Paths) Restless(now time.Time) bool {
+	for _, x := range p.peers {
+		if x.how == Trying && !now.Before(x.rest) || x.trying.IsValid() || x.how != Not && x.unanswered > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Heard is when something came from a machine last.
 func (p *Paths) Heard(k identity.Key) time.Time {
 	if x := p.peers[k]; x != nil {

@@ -176,11 +176,16 @@ type NodeBody struct {
 	Version   string           // of its software
 	Boot      []byte           // differs after each boot of the machine
 	Cores     uint32
-	Memory    uint64 // bytes
-	Storage   uint64 // bytes
-	Uptime    uint64 // seconds
-	Port      uint16 // UDP, of WireGuard
+	Memory    uint64         // bytes
+	Storage   uint64         // bytes
+	Uptime    uint64         // seconds
+	Port      uint16         // UDP, of WireGuard
+	NAT       bool           // others see it at endpoints that are none of its own
+	Helpers   []identity.Key // machines to which it keeps a path; they pass on that it is wanted
 }
+
+// maxHelpers is how many helpers a machine may name.
+const maxHelpers = 4
 
 // maxEndpoints is how many endpoints a machine may claim.
 const maxEndpoints = 8
@@ -197,7 +202,14 @@ func (m NodeBody) Append(b []byte) []byte {
 	b = appendUint(b, 6, m.Memory)
 	b = appendUint(b, 7, m.Storage)
 	b = appendUint(b, 8, m.Uptime)
-	return appendUint(b, 9, uint64(m.Port))
+	b = appendUint(b, 9, uint64(m.Port))
+	if m.NAT {
+		b = appendUint(b, 10, 1)
+	}
+	for _, h := range m.Helpers[:min(len(m.Helpers), maxHelpers)] {
+		b = appendBytes(b, 11, h[:])
+	}
+	return b
 }
 
 // ParseNode reads the facts of a machine.
@@ -225,6 +237,13 @@ func ParseNode(b []byte) (m NodeBody, err error) {
 			m.Uptime = min(v, 1<<40)
 		case 9:
 			m.Port = uint16(min(v, 1<<16-1))
+		case 10:
+			m.NAT = v != 0
+		case 11:
+			var k identity.Key
+			if err = fixed(k[:], b); err == nil && len(m.Helpers) < maxHelpers {
+				m.Helpers = append(m.Helpers, k)
+			}
 		}
 		return err
 	})

@@ -31,6 +31,7 @@ type Node struct {
 	Seen    time.Time `json:"seen"` // when it was heard of last; zero for never
 
 	Endpoint string   `json:"endpoint,omitempty"` // where its packets come from, outside of the tissue
+	Via      string   `json:"via,omitempty"`      // name of the node that passes them on
 	Cells    int      `json:"cells"`
 	Capacity Capacity `json:"capacity"`
 }
