@@ -11,6 +11,8 @@ command -v dbus-daemon >/dev/null || missing="$missing dbus"
 command -v ip >/dev/null || missing="$missing iproute2"
 command -v curl >/dev/null || missing="$missing curl"
 [ -x /usr/bin/python3 ] || missing="$missing python3"
+# The tests of the mesh put machines behind NATs.
+command -v nft >/dev/null || wanted="$wanted nftables"
 # The tests under a machine's own manager boot a container (tests/nspawn); without these they say so and skip.
 command -v systemd-nspawn >/dev/null || wanted="$wanted systemd-container"
 [ -x /usr/lib/polkit-1/polkitd ] || wanted="$wanted polkitd"

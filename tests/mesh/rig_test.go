@@ -82,7 +82,13 @@ func newRig(t *testing.T) *rig {
 // node makes a machine on the network.
 func (r *rig) node(name string) *node {
 	r.t.Helper()
-	n := &node{rig: r, Host: r.net.Host(name), name: name, state: filepath.Join(r.dir, name)}
+	return r.on(name, r.net.Host(name))
+}
+
+// on makes a host a machine.
+func (r *rig) on(name string, h *internet.Host) *node {
+	r.t.Helper()
+	n := &node{rig: r, Host: h, name: name, state: filepath.Join(r.dir, name)}
 	if err := os.MkdirAll(n.state, 0o700); err != nil {
 		r.t.Fatal(err)
 	}
