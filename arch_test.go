@@ -78,6 +78,7 @@ func TestLayers(t *testing.T) {
 			{"cellnet/firewall", []string{std, "github.com/google/nftables", "golang.org/x/sys"}, "it owns the table and knows no machines"},
 			{"cellnet/names", []string{std, "github.com/miekg/dns", "github.com/godbus/dbus", "golang.org/x/sys"}, "it answers what it is told"},
 			{"cellnet/paths", []string{std, Module + "/cellnet/identity"}, "which path is taken is decided without a network, and the time is given to it"},
+			{"cellnet/lan", []string{std, Module + "/cellnet/identity", "github.com/pion/mdns", "golang.org/x/net"}, "what is found is a hint, and it decides nothing"},
 			{"cellnet/relay", []string{std, Module + "/cellnet/identity"}, "it passes packets on and knows no tissue"},
 			{"cellnet/bus", []string{std, Module + "/cellnet/node", Module + "/internal/polkit", Module + "/sdk/api", "github.com/godbus/dbus"}, "who may do what, on the bus"},
 			{"cellnet", []string{std, Module + "/cellnet", Module + "/sdk/api", Module + "/sdk/wire", "golang.org/x/sys"}, "cellnet knows neither celld nor systemd"},

@@ -93,6 +93,7 @@ type Node struct {
 	kicked    chan struct{} // has a value when a step is due
 	outside   []netip.AddrPort
 	own       []netip.AddrPort
+	lan       map[identity.Key]netip.AddrPort // where machines were found on the networks that this one is in
 	helpers   []identity.Key
 	nat, sym  bool
 	applied   string // what apply has written last

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cell-network/cell/cellnet/identity"
+	"github.com/cell-network/cell/cellnet/lan"
 	"github.com/cell-network/cell/cellnet/link"
 	"github.com/cell-network/cell/cellnet/paths"
 	"github.com/cell-network/cell/cellnet/registry"
@@ -77,8 +78,10 @@ func (n *Node) keepPaths(ctx context.Context) {
 	defer t.Stop()
 	moved := make(chan struct{}, 1)
 	if err := link.Watch(ctx, moved); err != nil {
-		n.Log.Warn(err.Error()) // the upkeep looks, too
+		n.Log.Warn(err.Error())
 	}
+	stopLAN := n.findLAN(ctx)
+	defer func() { stopLAN() }()
 	for {
 		select {
 		case <-ctx.Done():
@@ -86,7 +89,10 @@ func (n *Node) keepPaths(ctx context.Context) {
 		case <-t.C:
 		case <-n.kicked:
 		case <-moved:
-			n.moved()
+			if n.moved() {
+				stopLAN()
+				stopLAN = n.findLAN(ctx)
+			}
 		}
 		next, err := n.stepPaths(ctx)
 		if err != nil {
@@ -96,21 +102,50 @@ func (n *Node) keepPaths(ctx context.Context) {
 	}
 }
 
-// moved does what follows when this machine's own addresses are others.
-func (n *Node) moved() {
+// findLAN looks for machines on the networks that this one is in now, until stop is called.
+func (n *Node) findLAN(ctx context.Context) (stop context.CancelFunc) {
+	ctx, stop = context.WithCancel(ctx)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lan = map[identity.Key]netip.AddrPort{}
+	name, key, port := n.state.Name, n.self(), n.state.Port
+	go func() {
+		err := lan.Find(ctx, name, key, port, Interface, func(k identity.Key, at netip.AddrPort) {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if n.reg == nil || ctx.Err() != nil {
+				return
+			}
+			if _, ok := n.reg.Member(k); ok && n.lan[k] != at {
+				n.lan[k] = at
+				n.want(k, 5*round)
+			}
+		})
+		if err != nil && ctx.Err() == nil {
+			n.Log.Info("machines on this network are not looked for", "error", err)
+		}
+	}()
+	return stop
+}
+
+// moved does what follows when this machine's own addresses are others, and tells whether they are.
+func (n *Node) moved() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.reg == nil {
-		return
+		return false
 	}
-	if own, err := n.addresses(); err != nil || slices.Equal(own, n.own) {
-		return
+	own, err := n.addresses()
+	if err != nil || slices.Equal(own, n.own) {
+		return false
 	}
+	n.own = own
 	n.Log.Info("this machine's addresses have changed")
 	n.paths.Changed(time.Now())
 	if err := n.restate(); err != nil {
 		n.Log.Warn("state where this machine is", "error", err)
 	}
+	return true
 }
 
 // addresses are the endpoints that this machine has itself.
@@ -228,7 +263,10 @@ func (n *Node) keepalive(k identity.Key) time.Duration {
 
 // candidates are where a machine may be, the most likely place first.
 func (n *Node) candidates(m registry.Member) (all []netip.AddrPort) {
-	if last, ok := n.state.Endpoints[m.Key.String()]; ok {
+	if at, ok := n.lan[m.Key]; ok {
+		all = append(all, at)
+	}
+	if last, ok := n.state.Endpoints[m.Key.String()]; ok && !slices.Contains(all, last) {
 		all = append(all, last)
 	}
 	rest := slices.Clone(m.Node.Endpoints)

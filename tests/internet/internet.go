@@ -101,6 +101,13 @@ func (h *Host) Cut() { h.net.ip("-n", h.space, "link", "set", "eth0", "down") }
 // Plug puts the host's cable in again.
 func (h *Host) Plug() { h.net.ip("-n", h.space, "link", "set", "eth0", "up") }
 
+// Move gives the host another address, of another subnet of the same network.
+func (h *Host) Move(address string) {
+	h.net.ip("-n", h.space, "addr", "flush", "dev", "eth0", "scope", "global")
+	h.net.ip("-n", h.space, "addr", "add", address+"/24", "dev", "eth0")
+	h.Address = address
+}
+
 // NAT is a kind of one; RFC 4787 has the words.
 type NAT string
 

@@ -61,3 +61,22 @@ func TestNAT(t *testing.T) {
 	nodes["sym2"].until("uid 0", "use", "probe", "where")
 	nodes["port"].until("uid 0", "use", "probe", "where")
 }
+
+// Two machines come to another place at once, where neither knows the other's address: they find each other on the network.
+func TestSameNetwork(t *testing.T) {
+	r := newRig(t)
+	a, b := r.node("a"), r.node("b")
+	join(a, b)
+	a.probe("probe")
+	b.until("uid 0", "use", "probe", "where")
+	a.Cut()
+	b.Cut()
+	a.Move("198.18.7.1")
+	b.Move("198.18.7.2")
+	a.Plug()
+	b.Plug()
+	b.until("uid 0", "use", "probe", "where")
+	r.eventually("both know where the other is", func() bool {
+		return a.nodes()["b"].Endpoint == "198.18.7.2:23550" && b.nodes()["a"].Endpoint == "198.18.7.1:23550"
+	})
+}
