@@ -174,7 +174,7 @@ func (n *net) Evict(msg dbus.Message, name string) *dbus.Error {
 	if derr := n.administrates(msg); derr != nil {
 		return derr
 	}
-	return fail(n.node.Evict(name))
+	return fail(n.node.Evict(n.ctx, name))
 }
 
 // Nodes is open to everybody.

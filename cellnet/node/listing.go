@@ -58,6 +58,20 @@ func (n *Node) Status() (api.NetStatus, error) {
 		WireGuard: n.dev.Kind(), Firewall: n.firewall, Port: n.state.Port, Records: n.reg.Len(),
 		Names: n.names,
 	}
+	switch {
+	case n.sym:
+		s.NAT = "symmetric: it shows another endpoint to each node, so a relay is needed towards nodes behind a NAT that looks at ports"
+	case n.nat:
+		s.NAT = "it shows the same endpoint to all nodes"
+	}
+	for _, e := range n.outside {
+		s.Outside = append(s.Outside, e.String())
+	}
+	for _, k := range n.helpers {
+		m, _ := n.reg.Member(k)
+		s.Helpers = append(s.Helpers, m.Name)
+	}
+	s.Relaying = n.relay.Pairs()
 	if n.reg.Revoked(n.self()) {
 		s.Trouble = "this machine was evicted from the tissue: cell leave, then join with a new token"
 	}

@@ -403,27 +403,48 @@ func (n *Node) find(word string) (registry.Member, error) {
 	return registry.Member{}, failure(api.ErrInvalid, "%q is the beginning of several ids", word)
 }
 
+// farewell is how long a machine that is evicted has to hear of it before it is cut off.
+const farewell = time.Second
+
 // Evict ends the membership of another machine.
-func (n *Node) Evict(word string) error {
+func (n *Node) Evict(ctx context.Context, word string) error {
+	reg, m, err := n.expel(word)
+	if err != nil {
+		return err
+	}
+	// Its user shall see why nothing goes on there. Nobody waits for it for longer.
+	bye, cancel := context.WithTimeout(ctx, farewell)
+	_ = synchronize(bye, reg, m)
+	cancel()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.reg != reg {
+		return nil
+	}
+	return errors.Join(n.apply(), n.write())
+}
+
+func (n *Node) expel(word string) (*registry.Registry, registry.Member, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.reg == nil {
-		return noTissue()
+		return nil, registry.Member{}, noTissue()
 	}
 	m, err := n.find(word)
 	switch {
 	case err != nil:
-		return err
 	case m.Key == n.self():
-		return failure(api.ErrInvalid, "%s is this machine: cell leave", m.Name)
+		err = failure(api.ErrInvalid, "%s is this machine: cell leave", m.Name)
 	case !n.reg.Signs(n.self()):
-		return failure(api.ErrDenied, "this machine is a guest of the tissue %s and may not evict", n.reg.Name())
+		err = failure(api.ErrDenied, "this machine is a guest of the tissue %s and may not evict", n.reg.Name())
 	}
-	if err := n.revoke(m.Key, "evicted by "+n.state.Name); err != nil {
-		return err
+	if err == nil {
+		err = n.revoke(m.Key, "evicted by "+n.state.Name)
 	}
-	n.Log.Info("evicted", "node", m.Name, "id", m.Key.String())
-	return errors.Join(n.apply(), n.write())
+	if err == nil {
+		n.Log.Info("evicted", "node", m.Name, "id", m.Key.String())
+	}
+	return n.reg, m, err
 }
 
 func (n *Node) revoke(k identity.Key, reason string) error {

@@ -22,6 +22,8 @@ import (
 const (
 	// restless is how often paths are looked at while something is tried, calm how often otherwise.
 	restless, calm = 200 * time.Millisecond, 2 * time.Second
+	// measured is how often a path that is used is measured, and what it looks like from the other side is asked.
+	measured = 30 * time.Second
 	// keepalive is how often WireGuard itself writes to helpers, so that they reach this machine while no daemon runs.
 	keepalive = 25 * time.Second
 )
@@ -209,6 +211,9 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, err error) {
 		if e := has[wg.Key(m.Node.WireGuard)].Endpoint; how == paths.Direct && e.IsValid() && n.state.Endpoints[k.String()] != e {
 			n.remember(k, e)
 			changed = true
+		}
+		if p := n.peer(k); how >= paths.Direct && v.Now.Sub(p.asked) > measured {
+			n.ping(m)
 		}
 		if at := n.paths.Heard(k); !at.IsZero() {
 			n.peer(k).seen = at

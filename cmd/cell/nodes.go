@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -19,7 +20,7 @@ func newNodes() *cobra.Command {
 		Long: `List the machines of the tissue, as this one sees them.
 
 PATH is how another one is reached: direct, lan (directly, within a network of this machine),
-relay (through a third one, which cannot read what it passes on), or none (not at present).
+relay NODE (through that one, which cannot read what it passes on), or none (not at present).
 SEEN is when it was heard of last.`,
 		Example: "  cell nodes\n  cell nodes --json",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -44,7 +45,11 @@ SEEN is when it was heard of last.`,
 				if !node.Seen.IsZero() {
 					seen = heard(time.Since(node.Seen))
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%dG\t%s\t%s\t%s\n", node.Name, node.Path, rtt, node.Role, node.Cells,
+				path := node.Path
+				if node.Via != "" {
+					path += " " + node.Via
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%dG\t%s\t%s\t%s\n", node.Name, path, rtt, node.Role, node.Cells,
 					node.Capacity.Cores, (node.Capacity.Memory+1<<29)>>30, node.Version, seen, node.Address)
 			}
 			return w.Flush()
@@ -52,6 +57,14 @@ SEEN is when it was heard of last.`,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print a JSON list")
 	return c
+}
+
+// pairs says how many pairs of nodes are served; nothing for none.
+func pairs(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return "for " + count(n, "pair") + " of nodes"
 }
 
 // heard is a time that has passed, to the second, minute, hour or day.
@@ -114,6 +127,10 @@ func newNetStatus() *cobra.Command {
 				{"wireguard", fmt.Sprintf("%s, UDP port %d", s.WireGuard, s.Port)},
 				{"firewall", s.Firewall},
 				{"names", s.Names},
+				{"NAT", s.NAT},
+				{"outside", strings.Join(s.Outside, ", ")},
+				{"helpers", strings.Join(s.Helpers, ", ")},
+				{"relaying", pairs(s.Relaying)},
 				{"records", fmt.Sprint(s.Records)},
 				{"trouble", s.Trouble},
 			} {

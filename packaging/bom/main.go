@@ -155,6 +155,9 @@ func licences(m *debug.Module, to string) (string, error) {
 	}
 	id := ""
 	for _, file := range found {
+		if info, err := os.Stat(file); err == nil && info.IsDir() {
+			continue // LICENSES of REUSE, which repeats them
+		}
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return "", err

@@ -56,6 +56,12 @@ type NetStatus struct {
 	Names     string `json:"names,omitempty"`     // who resolves NAME.cell
 	Port      uint16 `json:"port,omitempty"`      // UDP, of WireGuard
 	Records   int    `json:"records"`
+
+	NAT      string   `json:"nat,omitempty"`     // what kind of one is before this machine; empty for none that was seen
+	Outside  []string `json:"outside,omitempty"` // endpoints at which others see it
+	Helpers  []string `json:"helpers,omitempty"` // nodes that keep it reachable behind its NAT
+	Relaying int      `json:"relaying"`          // pairs of nodes for which it passes packets on
+
 	Trouble   string `json:"trouble,omitempty"` // what does not work, and what can be done
 }
 

@@ -188,6 +188,7 @@ func TestWithoutTheFounder(t *testing.T) {
 	}
 	d.until("uid 0", "use", "probe", "where")
 	c.cell("evict", "d")
+	d.until("evicted", "net", "status")
 	r.eventually("d is out", func() bool {
 		out, err := d.try("use", "probe", "where")
 		return err != nil && len(b.nodes()) == 3 && out != ""
