@@ -62,7 +62,7 @@ type NetStatus struct {
 	Helpers  []string `json:"helpers,omitempty"` // nodes that keep it reachable behind its NAT
 	Relaying int      `json:"relaying"`          // pairs of nodes for which it passes packets on
 
-	Trouble   string `json:"trouble,omitempty"` // what does not work, and what can be done
+	Trouble string `json:"trouble,omitempty"` // what does not work, and what can be done
 }
 
 // Announced is a cell as its machine tells the others of it.
