@@ -51,23 +51,38 @@ func UserName(uid int) string {
 // mayCall decides whether the caller may call a cell, and which of its methods it may not. What a cell names in its [needs]
 // is Resolve's to decide.
 func (s *Server) mayCall(who Caller, name string) (denied []string, err error) {
+	allowed, rule, denied, err := s.judge(who, name)
+	if err == nil && !allowed {
+		err = failure(api.ErrDenied, "%s may not call %s: %s", who, unit.Base(name), rule)
+		s.Log.Warn("denied", "caller", who.String(), "cell", name)
+	}
+	return denied, err
+}
+
+// judge is mayCall with the rule that decides, and tells nobody.
+func (s *Server) judge(who Caller, name string) (allowed bool, rule string, denied []string, err error) {
 	owner, err := s.OwnerOfCell(name)
 	if err != nil {
-		return nil, err
+		return false, "", nil, err
 	}
 	n, err := s.node(name)
 	if err != nil {
-		return nil, err
+		return false, "", nil, err
 	}
+	file := filepath.Join(n.Manifest.Dir, manifest.File)
 	mine := !who.stranger() && (who.UID == owner || who.UID == 0 || who.UID == os.Geteuid())
 	rules := n.Manifest.Auth
 	switch {
 	case who.Cell == "" && (mine || who.Admitted): // who can stop it and change its rules may call it
-		return nil, nil
+		return true, "its owner's programs and root's may, whatever [auth] says", nil, nil
 	case rules.Allow == nil && !mine:
-		return nil, s.refused(who, name, "%s, and its cell.toml has no [auth]", whose(who))
+		return false, whose(who) + ", and its cell.toml has no [auth]", nil, nil
 	case rules.Allow != nil && !matches(rules.Allow, who):
-		return nil, s.refused(who, name, "[auth] of %s does not allow it", filepath.Join(n.Manifest.Dir, manifest.File))
+		return false, "[auth] of " + file + " does not allow it", nil, nil
+	case rules.Allow == nil:
+		rule = "it has no [auth], and the caller is its owner's"
+	default:
+		rule = "[auth] of " + file + " allows it"
 	}
 	for method, some := range rules.Methods {
 		if !matches(some, who) {
@@ -75,7 +90,7 @@ func (s *Server) mayCall(who Caller, name string) (denied []string, err error) {
 		}
 	}
 	slices.Sort(denied)
-	return denied, nil
+	return true, rule, denied, nil
 }
 
 // whose says why a cell without [auth] is not the caller's.
@@ -87,13 +102,6 @@ func whose(who Caller) string {
 		return "it does not belong to a user of that name"
 	}
 	return "it belongs to another user"
-}
-
-// refused tells the caller, and the log who was refused what.
-func (s *Server) refused(who Caller, name, format string, args ...any) error {
-	err := failure(api.ErrDenied, "%s may not call %s: "+format, append([]any{who, unit.Base(name)}, args...)...)
-	s.Log.Warn("denied", "caller", who.String(), "cell", name)
-	return err
 }
 
 func matches(all []manifest.Principal, who Caller) bool {

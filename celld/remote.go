@@ -3,6 +3,7 @@ package celld
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -75,6 +76,20 @@ func (s *Server) ConnectFor(ctx context.Context, c api.RemoteCall) (*os.File, ap
 func (s *Server) RenewFor(c api.RemoteCall) (api.Reached, error) {
 	data, expires, err := s.Renew(context.Background(), s.from(c), c.Target, c.Hash, c.Instance, c.Nonce)
 	return api.Reached{Instance: c.Instance, Nonce: c.Nonce, Introduction: data, Lifetime: time.Until(expires)}, err
+}
+
+// JudgeFor tells whether a caller on another machine may call a cell of this one, and which rule says so.
+func (s *Server) JudgeFor(c api.RemoteCall) (allowed bool, rule string, err error) {
+	who := s.from(c)
+	name, err := s.reaches(who, c.Target, c.Hash)
+	if err != nil {
+		return false, "", err
+	}
+	allowed, rule, denied, err := s.judge(who, name)
+	if len(denied) > 0 {
+		rule += ", but not its methods " + strings.Join(denied, ", ")
+	}
+	return allowed, rule, err
 }
 
 // elsewhere finds the cell of another machine that the caller means by target, when there may be one: a program that is no cell
@@ -167,9 +182,13 @@ func notHere(err error) bool {
 // AnnounceCells tells cellnetd which cells run here, whenever that changes or a cellnetd comes, until ctx ends.
 func (s *Server) AnnounceCells(ctx context.Context) {
 	var last []api.Announced
+	var rules string
 	told := false
+	looks := time.NewTicker(rulesEvery)
+	defer looks.Stop()
 	for {
 		if s.Mesh.There() {
+			rules = s.rules()
 			cells := s.announced()
 			if !told || !reflect.DeepEqual(cells, last) {
 				if err := s.Mesh.Announce(ctx, cells); err != nil {
@@ -179,12 +198,17 @@ func (s *Server) AnnounceCells(ctx context.Context) {
 				}
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.Mesh.Changed():
-			told = false
-		case <-s.recelled():
+		for again := false; !again; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.Mesh.Changed():
+				told, again = false, true
+			case <-s.recelled():
+				again = true
+			case <-looks.C: // who may call holds from the moment that it is written down
+				again = s.Mesh.There() && s.rules() != rules
+			}
 		}
 		select { // what happens together is told together
 		case <-ctx.Done():
@@ -192,6 +216,27 @@ func (s *Server) AnnounceCells(ctx context.Context) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// rulesEvery is how often the mesh looks whether somebody has changed a cell.toml.
+const rulesEvery = 2 * time.Second
+
+// rules changes when a cell.toml of a tree that is wanted does. No file is read.
+func (s *Server) rules() string {
+	var all []string
+	for root, r := range s.Store.Roots() {
+		tree, err := s.tree(root, r, time.Time{})
+		if err != nil {
+			continue
+		}
+		for _, n := range tree.Nodes {
+			if info, err := os.Stat(filepath.Join(n.Manifest.Dir, manifest.File)); err == nil {
+				all = append(all, fmt.Sprintln(n.Name, info.ModTime().UnixNano(), info.Size()))
+			}
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, "")
 }
 
 // recelled has a value after cells came, went or were replaced.
@@ -228,7 +273,12 @@ func (s *Server) announced() []api.Announced {
 				continue
 			}
 			m := n.Manifest
-			a := api.Announced{Name: n.Name, Instances: len(unit.Instances(n)), Version: m.Version, Speaks: m.Speaks, Port: m.Port}
+			a := api.Announced{
+				Name: n.Name, Instances: len(unit.Instances(n)), Version: m.Version, Speaks: m.Speaks, Port: m.Port, Owner: UserName(r.Owner), Open: m.Auth.Allow == nil,
+			}
+			for _, p := range m.Auth.Allow {
+				a.Callers = append(a.Callers, p.String())
+			}
 			if m.Speaks == "http" {
 				a.Port = 80
 			}

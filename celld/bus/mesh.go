@@ -101,6 +101,15 @@ func (m *manager) RenewFor(msg dbus.Message, call string) (string, *dbus.Error) 
 	return string(text), fail(err)
 }
 
+func (m *manager) JudgeFor(msg dbus.Message, call string) (bool, string, *dbus.Error) {
+	c, derr := m.carried(msg, call)
+	if derr != nil {
+		return false, "", derr
+	}
+	allowed, rule, err := m.srv.JudgeFor(c)
+	return allowed, rule, fail(err)
+}
+
 func (m *manager) carried(msg dbus.Message, call string) (c api.RemoteCall, derr *dbus.Error) {
 	if derr := m.mayCarry(msg); derr != nil {
 		return c, derr

@@ -183,6 +183,13 @@ func (n *net) Nodes() (string, *dbus.Error) { return text(n.node.Nodes()) }
 // Status is open to everybody.
 func (n *net) Status() (string, *dbus.Error) { return text(n.node.Status()) }
 
+// Why is open to everybody.
+func (n *net) Why(caller, cell string) (string, *dbus.Error) {
+	ctx, cancel := context.WithTimeout(n.ctx, time.Minute)
+	defer cancel()
+	return text(n.node.Why(ctx, caller, cell))
+}
+
 func text[T any](v T, err error) (string, *dbus.Error) {
 	if err != nil {
 		return "", fail(err)

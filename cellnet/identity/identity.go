@@ -82,8 +82,9 @@ func (t Tissue) Node(k Key) netip.Prefix {
 
 // Numbers within the addresses of a node.
 const (
-	NodeItself = 1  // of the machine: its daemon, and programs that are no cells
-	FirstCell  = 16 // those before it are kept for the machine
+	NodeItself = 1      // of the machine: its daemon, and programs that are no cells
+	FirstCell  = 16     // those before it are kept for the machine
+	FirstUser  = 0xe000 // those from it on are of its users' programs
 )
 
 // Address is the one with a number among those of a node.

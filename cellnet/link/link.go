@@ -125,14 +125,27 @@ func Addresses(tissue netip.Prefix) (all []netip.Addr, err error) {
 	return all, nil
 }
 
-// Watch has changed be signalled, until ctx ends, after addresses of this machine have come or gone.
+// Watch has changed be signalled, until ctx ends, after addresses or interfaces of this machine have come, gone, or been switched.
 func Watch(ctx context.Context, changed chan<- struct{}) error {
-	updates := make(chan netlink.AddrUpdate, 16)
-	if err := netlink.AddrSubscribe(updates, ctx.Done()); err != nil {
+	addrs, links := make(chan netlink.AddrUpdate, 16), make(chan netlink.LinkUpdate, 16)
+	if err := netlink.AddrSubscribe(addrs, ctx.Done()); err != nil {
 		return fmt.Errorf("watch addresses: %w", err)
 	}
+	if err := netlink.LinkSubscribe(links, ctx.Done()); err != nil {
+		return fmt.Errorf("watch interfaces: %w", err)
+	}
 	go func() {
-		for range updates {
+		for addrs != nil || links != nil {
+			select {
+			case _, ok := <-addrs:
+				if !ok {
+					addrs = nil
+				}
+			case _, ok := <-links:
+				if !ok {
+					links = nil
+				}
+			}
 			select {
 			case changed <- struct{}{}:
 			default:

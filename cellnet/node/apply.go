@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -26,8 +27,13 @@ func (n *Node) apply() error {
 		return nil
 	}
 	self, tissue := n.self(), n.reg.Tissue()
+	node := tissue.Node(self)
 	want := firewall.Wanted{
-		Interface: Interface, Tissue: tissue.Prefix(), Ports: []uint16{portCall, portJoin, portSync}, Join: portJoin, Paths: portPaths, User: uint32(os.Geteuid()),
+		Interface: Interface, Tissue: tissue.Prefix(), Self: identity.Address(node, identity.NodeItself),
+		Ports: []uint16{portJoin, portSync}, Join: portJoin, Paths: portPaths, Daemon: uint32(os.Geteuid()), Cells: cellSlice(),
+	}
+	for _, u := range n.users() {
+		want.Users = append(want.Users, firewall.User{ID: u.id, Address: identity.Address(node, u.number)})
 	}
 	var peers []wg.Peer
 	has, err := n.dev.Peers()
@@ -40,6 +46,9 @@ func (n *Node) apply() error {
 		}
 		if n.reg.Current(m) {
 			want.Members = append(want.Members, m.Prefix)
+			if m.Role == record.RoleMember {
+				want.Own = append(want.Own, m.Prefix)
+			}
 		} else {
 			want.Quarantine = append(want.Quarantine, m.Prefix)
 		}
@@ -55,23 +64,24 @@ func (n *Node) apply() error {
 	for _, k := range n.reg.RevokedKeys() {
 		want.Revoked = append(want.Revoked, tissue.Node(k))
 	}
-	me, _ := n.reg.Member(self)
-	node := tissue.Node(self)
-	for _, c := range me.Cells {
-		if c.Port > 0 {
-			want.Doors = append(want.Doors, netip.AddrPortFrom(identity.Address(node, c.Number), c.Port))
-		}
-	}
+	doors := n.allow(&want)
 	byAddress := func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }
 	slices.SortFunc(want.Members, byAddress)
+	slices.SortFunc(want.Own, byAddress)
 	slices.SortFunc(want.Quarantine, byAddress)
 	slices.SortFunc(want.Revoked, byAddress)
 	if text := fmt.Sprint(want); text != n.applied {
-		if err := firewall.Apply(want); err != nil {
+		n.refuse()
+		switch err := firewall.Apply(want); {
+		case errors.Is(err, firewall.ErrNoGroups):
+			n.firewall = "nftables; " + err.Error()
+		case err != nil:
 			n.firewall = err.Error()
 			return err
+		default:
+			n.firewall = "nftables"
 		}
-		n.applied, n.firewall = text, "nftables"
+		n.applied, n.rules, n.refusals = text, want, nil
 	}
 	wanted := map[wg.Key]bool{}
 	for _, p := range peers {
@@ -93,7 +103,7 @@ func (n *Node) apply() error {
 		m, ok := n.reg.Member(k)
 		return ok && n.reg.Current(m)
 	})
-	n.openDoors(want.Doors)
+	n.openDoors(doors)
 	return nil
 }
 
@@ -131,6 +141,7 @@ func (n *Node) keep() error {
 		return nil
 	}
 	n.reg.Sweep()
+	n.refuse()
 	if err := n.renew(); err != nil {
 		return err
 	}

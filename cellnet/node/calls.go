@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -99,10 +100,13 @@ func avoided(c api.RemoteCall, p place) int {
 	return 0
 }
 
-// from is the address that a cell of this machine calls from.
-func (n *Node) from(cell string) netip.Addr {
+// from is the address that a cell of this machine, or a user's program that is none, calls from.
+func (n *Node) from(cell, user string) netip.Addr {
 	base, _, _ := strings.Cut(cell, ":")
 	number, ok := n.state.Numbers[base]
+	if cell == "" {
+		number, ok = n.state.Users[user]
+	}
 	if !ok {
 		number = identity.NodeItself
 	}
@@ -147,7 +151,7 @@ func (n *Node) carry(ctx context.Context, c called) (*net.TCPConn, api.Reached, 
 	places, err := n.places(c.RemoteCall)
 	var from netip.Addr
 	if err == nil {
-		from = n.from(c.Cell)
+		from = n.from(c.Cell, c.User)
 	}
 	n.mu.Unlock()
 	if err != nil {
@@ -187,6 +191,9 @@ func ask(ctx context.Context, from netip.Addr, p place, c called) (conn *net.TCP
 	dial, cancel := context.WithTimeout(ctx, connect)
 	conn, err = dialFrom(dial, from, to)
 	cancel()
+	if errors.Is(err, syscall.EACCES) { // what its rules answer
+		return nil, reached, failure(api.ErrDenied, "%s may not call %s on %s: no rule there lets it through; cell net why shows them", caller(c.RemoteCall), p.cell.Name, p.member.Name)
+	}
 	if err != nil {
 		return nil, reached, failure(api.ErrNotReady, "%s on %s is not reached: %v", p.cell.Name, p.member.Name, err)
 	}
@@ -214,6 +221,15 @@ func ask(ctx context.Context, from netip.Addr, p place, c called) (conn *net.TCP
 	return nil, reached, err
 }
 
+// caller names who calls: its cell or its user.
+func caller(c api.RemoteCall) string {
+	if c.Cell != "" {
+		base, _, _ := strings.Cut(c.Cell, ":")
+		return base
+	}
+	return "user " + c.User
+}
+
 // here are the instances on a machine, as that names them.
 func here(all []string, node string) (out []string) {
 	for _, a := range all {
@@ -224,26 +240,31 @@ func here(all []string, node string) (out []string) {
 	return out
 }
 
-// caller is the machine, and its cell, that an address belongs to.
-func (n *Node) caller(a netip.Addr) (m registry.Member, cell string, err error) {
+// at is the machine that an address belongs to, and its cell or user.
+func (n *Node) at(a netip.Addr) (m registry.Member, cell, user string, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.reg == nil {
-		return m, "", errors.New("this machine has left the tissue")
+		return m, "", "", errors.New("this machine has left the tissue")
 	}
 	m, ok := n.reg.At(identity.Of(a))
 	if !ok || !n.reg.Current(m) {
-		return m, "", fmt.Errorf("%v is no address of a member", a)
+		return m, "", "", fmt.Errorf("%v is no address of a member", a)
 	}
 	if m.Role == record.RoleDonor {
-		return m, "", fmt.Errorf("%s is a donor and calls nothing", m.Name)
+		return m, "", "", fmt.Errorf("%s is a donor and calls nothing", m.Name)
+	}
+	for _, u := range m.Node.Users {
+		if u.Number == identity.Number(a) {
+			user = u.Name
+		}
 	}
 	for _, c := range m.Cells {
 		if c.Number == identity.Number(a) {
 			cell = c.Name
 		}
 	}
-	return m, cell, nil
+	return m, cell, user, nil
 }
 
 // called answers a call of another machine.
@@ -254,9 +275,13 @@ func (n *Node) called(ctx context.Context, c net.Conn) {
 		n.Log.Debug("read a call", "from", c.RemoteAddr(), "error", err)
 		return
 	}
-	m, cell, err := n.caller(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
-	if base, _, _ := strings.Cut(r.Cell, ":"); err == nil && cell != "" && base != cell {
-		err = fmt.Errorf("%s of %s says that it is %s", cell, m.Name, base)
+	m, cell, user, err := n.at(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
+	switch base, _, _ := strings.Cut(r.Cell, ":"); {
+	case err != nil:
+	case cell != "" && base != cell:
+		err = fmt.Errorf("%s of %s says that it is %s", cell, m.Name, caller(r.RemoteCall))
+	case user != "" && (base != "" || r.User != user):
+		err = fmt.Errorf("user %s of %s says that it is %s", user, m.Name, caller(r.RemoteCall))
 	}
 	if err != nil {
 		n.Log.Warn("a call was refused", "error", err)
@@ -371,12 +396,15 @@ func (n *Node) openDoors(want []netip.AddrPort) {
 // visited serves a program that came to a cell's address: on this machine or another one.
 func (n *Node) visited(ctx context.Context, c net.Conn) {
 	local, remote := c.LocalAddr().(*net.TCPAddr).AddrPort(), c.RemoteAddr().(*net.TCPAddr).AddrPort()
-	m, cell, err := n.caller(remote.Addr())
+	m, cell, user, err := n.at(remote.Addr())
 	if err != nil {
 		n.Log.Warn("a program was refused", "error", err)
 		return
 	}
-	r := api.RemoteCall{Cell: cell, Node: m.Name, Role: m.Role.String(), User: "root"} // on another machine only root's packets pass
+	if user == "" {
+		user = "root" // of others who have no address of their own, no packets pass there
+	}
+	r := api.RemoteCall{Cell: cell, Node: m.Name, Role: m.Role.String(), User: user}
 	n.mu.Lock()
 	mine := m.Key == n.self()
 	if me, ok := n.reg.Member(n.self()); ok {

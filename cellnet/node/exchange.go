@@ -41,6 +41,7 @@ type comparison struct {
 	Marks   []registry.Mark   `json:"marks,omitempty"`
 	Records [][]byte          `json:"records,omitempty"`
 	Wanted  []record.Slot     `json:"wanted,omitempty"`
+	Why     *question         `json:"why,omitempty"` // instead of a comparison
 }
 
 // synchronize makes both sides have what either had.
@@ -80,13 +81,8 @@ func synchronize(ctx context.Context, reg *registry.Registry, m registry.Member)
 	})
 }
 
-// answer is the other side of synchronize.
-func answer(c net.Conn, reg *registry.Registry) (news int, err error) {
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
-	var asked comparison
-	if err := receive(c, maxRecords, &asked); err != nil {
-		return 0, err
-	}
+// answer is the other side of synchronize, after the first message.
+func answer(c net.Conn, reg *registry.Registry, asked comparison) (news int, err error) {
 	own := reg.Summary()
 	if asked.Summary == nil || *asked.Summary == own {
 		return 0, send(c, comparison{Same: true})
@@ -201,8 +197,17 @@ func (n *Node) listen(ctx context.Context) error {
 	}{
 		{portJoin, self, "", n.admit},
 		{portSync, self, "", func(c net.Conn) {
+			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+			var asked comparison
+			if err := receive(c, maxRecords, &asked); err != nil {
+				return
+			}
+			if asked.Why != nil {
+				_ = send(c, n.judge(ctx, c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(), *asked.Why))
+				return
+			}
 			before := reg.Change()
-			if news, err := answer(c, reg); err != nil {
+			if news, err := answer(c, reg, asked); err != nil {
 				n.Log.Debug("answer a comparison of records", "from", c.RemoteAddr(), "error", err)
 			} else if news > 0 {
 				n.learnt(reg, before)

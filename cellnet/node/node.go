@@ -45,6 +45,7 @@ const (
 type Cells interface {
 	ConnectFor(ctx context.Context, c api.RemoteCall) (*os.File, api.Reached, error)
 	RenewFor(ctx context.Context, c api.RemoteCall) (api.Reached, error)
+	JudgeFor(ctx context.Context, c api.RemoteCall) (allowed bool, rule string, err error)
 }
 
 // Error is an answer for a caller: a D-Bus error name and a text.
@@ -62,6 +63,7 @@ type saved struct {
 	Name      string                    `json:"name,omitempty"` // of this machine
 	Port      uint16                    `json:"port,omitempty"`
 	Numbers   map[string]uint16         `json:"numbers,omitempty"`   // of cells, which keep their addresses
+	Users     map[string]uint16         `json:"users,omitempty"`     // numbers of users, who keep theirs, too
 	Endpoints map[string]netip.AddrPort `json:"endpoints,omitempty"` // of other machines, where they were reached last
 }
 
@@ -97,6 +99,8 @@ type Node struct {
 	helpers   []identity.Key
 	nat, sym  bool
 	applied   string // what apply has written last
+	rules     firewall.Wanted
+	refusals  map[refused]uint64 // packets that were told of
 	firewall  string
 	names     string // who resolves names
 	routed    bool   // the machine's resolver knows of the name server

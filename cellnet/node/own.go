@@ -67,6 +67,9 @@ func (n *Node) facts(tissue identity.Tissue) (record.NodeBody, error) {
 		WireGuard: record.WireGuardKey(n.secret.Public()), Version: n.Version, Cores: uint32(runtime.NumCPU()), Port: n.state.Port,
 		NAT: n.nat, Helpers: n.helpers,
 	}
+	for _, u := range n.users() {
+		b.Users = append(b.Users, record.User{Number: u.number, Name: u.name})
+	}
 	addrs, err := link.Addresses(tissue.Prefix())
 	if err != nil {
 		return b, err

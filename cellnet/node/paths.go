@@ -78,8 +78,8 @@ func (n *Node) reached(ctx context.Context, k identity.Key, within time.Duration
 func (n *Node) keepPaths(ctx context.Context) {
 	t := time.NewTimer(0)
 	defer t.Stop()
-	moved := make(chan struct{}, 1)
-	if err := link.Watch(ctx, moved); err != nil {
+	news := make(chan struct{}, 1)
+	if err := link.Watch(ctx, news); err != nil {
 		n.Log.Warn(err.Error())
 	}
 	stopLAN := n.findLAN(ctx)
@@ -90,15 +90,15 @@ func (n *Node) keepPaths(ctx context.Context) {
 			return
 		case <-t.C:
 		case <-n.kicked:
-		case <-moved:
-			if n.moved() {
-				stopLAN()
-				stopLAN = n.findLAN(ctx)
-			}
+		case <-news:
 		}
-		next, err := n.stepPaths(ctx)
+		next, moved, err := n.stepPaths(ctx)
 		if err != nil {
 			n.Log.Warn("look at paths", "error", err)
+		}
+		if moved {
+			stopLAN()
+			stopLAN = n.findLAN(ctx)
 		}
 		t.Reset(next)
 	}
@@ -130,18 +130,13 @@ func (n *Node) findLAN(ctx context.Context) (stop context.CancelFunc) {
 	return stop
 }
 
-// moved does what follows when this machine's own addresses are others, and tells whether they are.
-func (n *Node) moved() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.reg == nil {
-		return false
-	}
-	own, err := n.addresses()
-	if err != nil || slices.Equal(own, n.own) {
-		return false
-	}
+// moved notes this machine's own addresses, and does what follows when they are others than before; n.mu is held.
+func (n *Node) moved(own []netip.AddrPort) bool {
+	before := n.own
 	n.own = own
+	if before == nil || slices.Equal(own, before) {
+		return false
+	}
 	n.Log.Info("this machine's addresses have changed")
 	n.paths.Changed(time.Now())
 	if err := n.restate(); err != nil {
@@ -153,14 +148,15 @@ func (n *Node) moved() bool {
 // addresses are the endpoints that this machine has itself.
 func (n *Node) addresses() (all []netip.AddrPort, err error) {
 	addrs, err := link.Addresses(n.reg.Tissue().Prefix())
+	all = []netip.AddrPort{}
 	for _, a := range addrs {
 		all = append(all, netip.AddrPortFrom(a, n.state.Port))
 	}
 	return all, err
 }
 
-// stepPaths does what is due, and tells when it is to be called again.
-func (n *Node) stepPaths(ctx context.Context) (next time.Duration, err error) {
+// stepPaths does what is due. It tells when it is to be called again, and whether this machine's addresses have changed.
+func (n *Node) stepPaths(ctx context.Context) (next time.Duration, moved bool, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	defer func() {
@@ -168,17 +164,17 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, err error) {
 		n.stepped = make(chan struct{})
 	}()
 	if n.reg == nil || n.dev == nil || ctx.Err() != nil {
-		return calm, nil
+		return calm, moved, nil
 	}
 	has, err := n.dev.Peers()
 	if err != nil {
-		return calm, err
+		return calm, moved, err
 	}
 	own, err := n.addresses()
 	if err != nil {
-		return calm, err
+		return calm, moved, err
 	}
-	n.own = own
+	moved = n.moved(own)
 	v := paths.View{Now: time.Now(), Peers: map[identity.Key]paths.Peer{}}
 	members := map[identity.Key]registry.Member{}
 	for _, m := range n.reg.Members() {
@@ -212,7 +208,7 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, err error) {
 			n.remember(k, e)
 			changed = true
 		}
-		if p := n.peer(k); how >= paths.Direct && v.Now.Sub(p.asked) > measured {
+		if p := n.peer(k); how >= paths.Direct && (v.Now.Sub(p.asked) > measured || p.rtt == 0 && v.Now.Sub(p.asked) > calm) {
 			n.ping(m)
 		}
 		if at := n.paths.Heard(k); !at.IsZero() {
@@ -221,13 +217,13 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, err error) {
 	}
 	if changed {
 		if err := n.save(); err != nil {
-			return calm, err
+			return calm, moved, err
 		}
 	}
 	if n.paths.Restless(v.Now) {
-		return restless, nil
+		return restless, moved, nil
 	}
-	return calm, nil
+	return calm, moved, nil
 }
 
 func (n *Node) distance(k identity.Key) time.Duration {

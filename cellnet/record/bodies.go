@@ -182,7 +182,17 @@ type NodeBody struct {
 	Port      uint16         // UDP, of WireGuard
 	NAT       bool           // others see it at endpoints that are none of its own
 	Helpers   []identity.Key // machines to which it keeps a path; they pass on that it is wanted
+	Users     []User         // whose programs have addresses of their own
 }
+
+// User is one of a machine.
+type User struct {
+	Number uint16 // of the address
+	Name   string
+}
+
+// MaxUsers is how many users a machine may name, MaxUser how long a name of one may be.
+const MaxUsers, MaxUser = 48, 32
 
 // maxHelpers is how many helpers a machine may name.
 const maxHelpers = 4
@@ -208,6 +218,9 @@ func (m NodeBody) Append(b []byte) []byte {
 	}
 	for _, h := range m.Helpers[:min(len(m.Helpers), maxHelpers)] {
 		b = appendBytes(b, 11, h[:])
+	}
+	for _, u := range m.Users[:min(len(m.Users), MaxUsers)] {
+		b = appendBytes(b, 12, appendText(appendUint(nil, 1, uint64(u.Number)), 2, u.Name))
 	}
 	return b
 }
@@ -244,6 +257,11 @@ func ParseNode(b []byte) (m NodeBody, err error) {
 			if err = fixed(k[:], b); err == nil && len(m.Helpers) < maxHelpers {
 				m.Helpers = append(m.Helpers, k)
 			}
+		case 12:
+			var u User
+			if u, err = parseUser(b); err == nil && len(m.Users) < MaxUsers {
+				m.Users = append(m.Users, u)
+			}
 		}
 		return err
 	})
@@ -255,6 +273,22 @@ func ParseNode(b []byte) (m NodeBody, err error) {
 		err = errors.New("its boot has more than 32 bytes")
 	}
 	return m, err
+}
+
+func parseUser(b []byte) (u User, err error) {
+	err = Fields(b, func(n protowire.Number, v uint64, b []byte) (err error) {
+		switch n {
+		case 1:
+			u.Number = uint16(min(v, 1<<16-1))
+		case 2:
+			u.Name, err = text(b, MaxUser)
+		}
+		return err
+	})
+	if err == nil && (u.Name == "" || u.Number < identity.FirstUser) {
+		err = errors.New("a user without name or number")
+	}
+	return u, err
 }
 
 // AppendEndpoint is the message of an endpoint.
@@ -360,7 +394,7 @@ func parseCell(b []byte) (c Cell, err error) {
 		}
 		return err
 	})
-	if err == nil && (c.Name == "" || c.Number < identity.FirstCell) {
+	if err == nil && (c.Name == "" || c.Number < identity.FirstCell || c.Number >= identity.FirstUser) {
 		err = errors.New("a cell without name or number")
 	}
 	return c, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os/user"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -93,7 +94,7 @@ func newNet() *cobra.Command {
 		Use: "net", Short: "Look at the mesh of machines", Args: args(0, 0, "a command"),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newNetStatus())
+	c.AddCommand(newNetStatus(), newNetWhy())
 	return c
 }
 
@@ -142,5 +143,47 @@ func newNetStatus() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
+	return c
+}
+
+func newNetWhy() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "why [CALLER] CELL", Short: "Show step by step whether a caller reaches a cell on another machine", Args: args(1, 2, "a cell"),
+		Long: `Show step by step whether a caller on this machine reaches a cell on another one: who has that
+name, by which path the machine is reached, which rule of its kernel decides, and what its celld
+says. CALLER is a cell of this machine or user:NAME; without it you are meant.`,
+		Example: "  cell net why shop.web billing\n  cell net why user:alice billing",
+		RunE: func(c *cobra.Command, words []string) error {
+			n, err := mesh(c.Context())
+			if err != nil {
+				return err
+			}
+			if len(words) == 1 {
+				me, err := user.Current()
+				if err != nil {
+					return fmt.Errorf("ask who you are: %w", err)
+				}
+				words = []string{"user:" + me.Username, words[0]}
+			}
+			all, err := n.Why(c.Context(), words[0], words[1])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(all)
+			}
+			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
+			for _, r := range all {
+				mark := "ok"
+				if !r.Good {
+					mark = "NO"
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\n", mark, r.What, r.Text)
+			}
+			return w.Flush()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print a JSON list")
 	return c
 }

@@ -89,3 +89,10 @@ func (m Manager) renewFor(ctx context.Context, call string) (reached string, err
 	err = m.call(ctx, "RenewFor", call).Store(&reached)
 	return reached, err
 }
+
+// judgeFor tells whether a caller on another machine may call a cell of this one, and which rule says so;
+// only cellnetd may call it. call: JSON, an api.RemoteCall.
+func (m Manager) judgeFor(ctx context.Context, call string) (allowed bool, rule string, err error) {
+	err = m.call(ctx, "JudgeFor", call).Store(&allowed, &rule)
+	return allowed, rule, err
+}

@@ -73,7 +73,17 @@ type Announced struct {
 	Hash      string   `json:"hash,omitempty"`    // wire hash of its genome
 	Accepts   []string `json:"accepts,omitempty"` // of older callers that it serves
 	Speaks    string   `json:"speaks"`
-	Port      int      `json:"port,omitempty"` // TCP, where programs reach it: 80 when it speaks http
+	Port      int      `json:"port,omitempty"`    // TCP, where programs reach it: 80 when it speaks http
+	Owner     string   `json:"owner"`             // user name
+	Open      bool     `json:"open,omitempty"`    // all of its owner's machines may reach it; who may call it there is decided by celld
+	Callers   []string `json:"callers,omitempty"` // else who may, as in [auth] of a cell.toml
+}
+
+// Reason is one of those that decide whether a caller reaches a cell.
+type Reason struct {
+	What string `json:"what"` // as in "rule of b"
+	Text string `json:"text"`
+	Good bool   `json:"good"`
 }
 
 // RemoteCall is a call over the mesh: first as the caller's celld asks for it, then as the callee's is told of it.
@@ -148,6 +158,17 @@ func (m Manager) ConnectFor(ctx context.Context, c RemoteCall) (*os.File, Reache
 // RenewFor makes the introduction of a connection of ConnectFor anew.
 func (m Manager) RenewFor(ctx context.Context, c RemoteCall) (Reached, error) {
 	return decode[Reached](m.renewFor(ctx, encode(c)))
+}
+
+// JudgeFor tells whether a caller on another machine may call a cell of this one, and which rule says so.
+func (m Manager) JudgeFor(ctx context.Context, c RemoteCall) (allowed bool, rule string, err error) {
+	return m.judgeFor(ctx, encode(c))
+}
+
+// Why tells step by step whether a caller on this machine reaches a cell, and what decides that. caller is the name of a cell, or
+// user:NAME.
+func (m Net) Why(ctx context.Context, caller, cell string) ([]Reason, error) {
+	return decode[[]Reason](m.why(ctx, caller, cell))
 }
 
 func connection(fd dbus.UnixFD, text, name string, err error) (*os.File, Reached, error) {

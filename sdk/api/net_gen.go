@@ -59,6 +59,13 @@ func (m Net) status(ctx context.Context) (status string, err error) {
 	return status, err
 }
 
+// why tells step by step whether a caller on this machine reaches a cell, and what decides that. caller: name
+// of a cell, or "user:" and a user's name. steps: JSON, a list of api.Step.
+func (m Net) why(ctx context.Context, caller string, cell string) (steps string, err error) {
+	err = m.call(ctx, "Why", caller, cell).Store(&steps)
+	return steps, err
+}
+
 // announce tells the others which cells run here; celld calls it. cells: JSON, a list of api.Announced.
 func (m Net) announce(ctx context.Context, cells string) (err error) {
 	return m.call(ctx, "Announce", cells).Err

@@ -147,8 +147,10 @@ func TestGuest(t *testing.T) {
 	a, b := r.node("a"), r.node("b")
 	b.cell("join", a.cell("invite", "--role", "guest"), "--node", "visitor")
 	a.probe("probe")
-	if out := b.until("may not call", "use", "probe", "where"); !strings.Contains(out, "the machine visitor is a guest here") {
-		t.Errorf("a cell without [auth]: %s", out)
+	b.until("no rule there lets it through", "use", "probe", "where")
+	a.logged("cellnetd", "refused by the rules", "visitor", "cell=probe@")
+	if out := b.cell("net", "why", "probe"); !strings.Contains(out, "meta l4proto tcp reject") || !strings.Contains(out, "the machine visitor is a guest here") {
+		t.Errorf("why: %s", out)
 	}
 	if out, err := b.try("invite"); err == nil || !strings.Contains(out, "may not invite") {
 		t.Errorf("a guest invites: %s %v", out, err)
@@ -166,6 +168,9 @@ func TestGuest(t *testing.T) {
 	}
 	if out := b.until("uid 65534", "use", "probe", "where"); !strings.Contains(out, `@"visitor"`) {
 		t.Errorf("a guest that is allowed: %s", out)
+	}
+	if out := b.cell("net", "why", "probe"); !strings.Contains(out, "@pairs accept") || strings.Contains(out, "NO") {
+		t.Errorf("why: %s", out)
 	}
 }
 

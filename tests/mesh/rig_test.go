@@ -152,6 +152,24 @@ func (n *node) until(text string, words ...string) string {
 	return ""
 }
 
+// logged waits until one line of a daemon's journal has the texts.
+func (n *node) logged(unit string, texts ...string) {
+	n.t.Helper()
+	n.eventually(fmt.Sprintf("%s logs %q", unit, texts), func() bool {
+		out, _ := n.try("journalctl", "--no-pager", "-o", "cat", "-u", unit)
+		for line := range strings.Lines(out) {
+			all := true
+			for _, x := range texts {
+				all = all && strings.Contains(line, x)
+			}
+			if all {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 func (n *node) nodes() map[string]api.Node {
 	n.t.Helper()
 	var all []api.Node
