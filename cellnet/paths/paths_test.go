@@ -35,7 +35,6 @@ type world struct {
 	boxes map[netip.Addr]*box
 	queue []packet
 	lost  func(from, to netip.AddrPort) bool
-	moved int
 }
 
 // box is a NAT, or the address of a machine without one.
@@ -66,7 +65,6 @@ type machine struct {
 	paths   Paths
 	peers   map[identity.Key]*sealed
 	relays  map[uint16]*half
-	facts   func(identity.Key) (Facts, bool)
 	open    bool
 	moves   int
 }

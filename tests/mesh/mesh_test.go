@@ -74,14 +74,7 @@ func TestNames(t *testing.T) {
 	r := newRig(t)
 	a, b := r.node("a"), r.node("b")
 	join(a, b)
-	dir, err := filepath.Abs("../../examples/hello")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(filepath.Join(a.state, "hello"), os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
-	a.cell("mitosis", filepath.Join(a.state, "hello"))
+	a.cell("mitosis", a.copied("../../examples/hello"))
 	for _, n := range []*node{a, b} {
 		curl := func(before string) (string, error) {
 			server := n.nodes()[n.name].Address
@@ -92,9 +85,8 @@ func TestNames(t *testing.T) {
 			out, err := n.command("unshare", "-m", "sh", "-c", "mount --bind "+resolv+" /etc/resolv.conf && "+before+" curl -sS -m 10 http://hello.cell/").CombinedOutput()
 			return string(out), err
 		}
-		var out string
 		r.eventually("curl http://hello.cell/ answers on "+n.name, func() bool {
-			out, err = curl("")
+			out, err := curl("")
 			return err == nil && strings.Contains(out, "hello from hello")
 		})
 		if out, err := curl("setpriv --reuid 65534 --clear-groups"); err == nil {
@@ -158,14 +150,7 @@ func TestGuest(t *testing.T) {
 	if out, err := b.try("evict", a.nodes()["visitor"].ID[:12]); err == nil {
 		t.Errorf("a guest evicts: %s", out)
 	}
-	toml := filepath.Join(a.state, "probe", "cell.toml")
-	text, err := os.ReadFile(toml)
-	if err == nil {
-		err = os.WriteFile(toml, append(text, "\n[auth]\nallow = [\"node:visitor\"]\n"...), 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	a.append("probe/cell.toml", "\n[auth]\nallow = [\"node:visitor\"]\n")
 	if out := b.until("uid 65534", "use", "probe", "where"); !strings.Contains(out, `@"visitor"`) {
 		t.Errorf("a guest that is allowed: %s", out)
 	}

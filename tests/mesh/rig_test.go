@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 		if flag.Parse(); testing.Short() {
 			return m.Run()
 		}
-		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cellnetd"}, []string{"./testdata/probe"})
+		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cellnetd", "../../cmd/cell-http"}, []string{"./testdata/probe"})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -216,6 +217,36 @@ func (n *node) probe(name string) {
 		}
 	}
 	n.cell("mitosis", dir)
+}
+
+// copied copies a directory to the node and returns where it is.
+func (n *node) copied(from string) string {
+	n.t.Helper()
+	to := filepath.Join(n.state, filepath.Base(from))
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		n.t.Fatal(err)
+	}
+	return to
+}
+
+// append adds lines to a file of the node's.
+func (n *node) append(file, text string) {
+	n.t.Helper()
+	data, err := os.ReadFile(filepath.Join(n.state, file))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(n.state, file), append(data, text...), 0o644)
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// cellAddress is that of a cell on the node, by the number that it was given.
+func (n *node) cellAddress(number int) string {
+	n.t.Helper()
+	a := netip.MustParseAddr(n.nodes()[n.name].Address).As16()
+	a[14], a[15] = byte(number>>8), byte(number)
+	return netip.AddrFrom16(a).String()
 }
 
 // join makes a tissue of nodes, the first of which founds it.
