@@ -8,10 +8,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/cell-network/cell/cellnet/identity"
+	"github.com/cell-network/cell/cellnet/paths"
 	"github.com/cell-network/cell/cellnet/record"
 	"github.com/cell-network/cell/cellnet/registry"
 	"github.com/cell-network/cell/cellnet/wg"
@@ -109,7 +109,7 @@ func answer(c net.Conn, reg *registry.Registry, asked comparison) (news int, err
 	return len(got), errors.Join(err, send(c, comparison{Same: true}))
 }
 
-// exchange compares records with some machines every round, and with many when there are news.
+// exchange asks some machines every round whether they have the same records, and many when there are news.
 func (n *Node) exchange(ctx context.Context) {
 	t := time.NewTicker(round)
 	defer t.Stop()
@@ -143,23 +143,33 @@ func (n *Node) exchange(ctx context.Context) {
 		partners = partners[:min(len(partners), most)]
 		for _, m := range partners {
 			n.want(m.Key, 5*round)
+			if how, _ := n.paths.How(m.Key); how >= paths.Direct {
+				n.ping(m) // its answer tells whether it has the same
+			}
 		}
 		n.mu.Unlock()
-		before := reg.Change()
-		var all sync.WaitGroup
-		for _, m := range partners {
-			all.Go(func() {
-				if !n.reached(ctx, m.Key, round) {
-					return
-				}
-				if err := synchronize(ctx, reg, m); err != nil {
-					n.Log.Debug("compare records", "node", m.Name, "error", err)
-				}
-			})
-		}
-		all.Wait()
-		n.learnt(reg, before)
 	}
+}
+
+// compare exchanges records with a machine that has others; n.mu is held. One exchange at a time is under way with each.
+func (n *Node) compare(m registry.Member) {
+	p, reg, ctx := n.peer(m.Key), n.reg, n.upCtx
+	if p.comparing || n.comparing >= many {
+		return
+	}
+	p.comparing = true
+	n.comparing++
+	go func() {
+		before := reg.Change()
+		if err := synchronize(ctx, reg, m); err != nil {
+			n.Log.Debug("compare records", "node", m.Name, "error", err)
+		}
+		n.learnt(reg, before)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		p.comparing = false
+		n.comparing--
+	}()
 }
 
 // learnt does what follows from records that came.

@@ -106,7 +106,9 @@ type Node struct {
 	routed    bool   // the machine's resolver knows of the name server
 	written   uint64 // change of the registry that is on disk
 
-	news chan struct{} // records to tell others
+	news      chan struct{}   // records to tell others
+	comparing int             // machines with which records are compared
+	upCtx     context.Context // ends with what runs while the mesh is up
 }
 
 // peer is what this machine knows of another one by itself.
@@ -115,6 +117,9 @@ type peer struct {
 	seen  time.Time
 	nonce uint64 // of the last question
 	asked time.Time
+
+	reached   bool // when paths were looked at last
+	comparing bool // records
 }
 
 // Open reads the state in dir, and brings the mesh up when this machine is in a tissue. Everything ends with ctx. Without a
@@ -227,6 +232,7 @@ func (n *Node) up() error {
 	}
 	ctx, stop := context.WithCancel(n.ctx)
 	n.paths, n.outside, n.helpers, n.nat, n.sym = paths.Paths{}, nil, nil, false, false
+	n.upCtx = ctx
 	n.stop, n.doors, n.peers, n.applied = stop, map[netip.AddrPort]net.Listener{}, map[identity.Key]*peer{}, ""
 	n.routed, n.names = false, ""
 	if err := n.restate(); err != nil {

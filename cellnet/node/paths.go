@@ -208,9 +208,11 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, moved bool, e
 			n.remember(k, e)
 			changed = true
 		}
-		if p := n.peer(k); how >= paths.Direct && (v.Now.Sub(p.asked) > measured || p.rtt == 0 && v.Now.Sub(p.asked) > calm) {
+		p := n.peer(k)
+		if how >= paths.Direct && (!p.reached || v.Now.Sub(p.asked) > measured || p.rtt == 0 && v.Now.Sub(p.asked) > calm) {
 			n.ping(m)
 		}
+		p.reached = how >= paths.Direct
 		if at := n.paths.Heard(k); !at.IsZero() {
 			n.peer(k).seen = at
 		}
@@ -330,7 +332,7 @@ func (n *Node) act(a paths.Action, m registry.Member, has map[wg.Key]wg.State) e
 func (n *Node) ping(m registry.Member) {
 	p := n.peer(m.Key)
 	p.nonce, p.asked = rand.Uint64(), time.Now()
-	n.say(m.Key, paths.Message{Kind: paths.Ping, Nonce: p.nonce})
+	n.say(m.Key, paths.Message{Kind: paths.Ping, Nonce: p.nonce, Mark: n.reg.Mark()})
 }
 
 // say sends a message to a machine. As any datagram it may be lost: whoever needs an answer asks again.
@@ -412,6 +414,9 @@ func (n *Node) heard(m registry.Member, msg paths.Message) {
 			if msg.At.IsValid() {
 				n.paths.Seen(m.Key, msg.At, now)
 			}
+			if msg.Mark != n.reg.Mark() {
+				n.compare(m)
+			}
 		}
 		return
 	}
@@ -429,7 +434,7 @@ func (n *Node) heard(m registry.Member, msg paths.Message) {
 	seen := has[wg.Key(m.Node.WireGuard)].Endpoint
 	switch msg.Kind {
 	case paths.Ping:
-		n.say(m.Key, paths.Message{Kind: paths.Pong, Nonce: msg.Nonce, At: seen})
+		n.say(m.Key, paths.Message{Kind: paths.Pong, Nonce: msg.Nonce, At: seen, Mark: n.reg.Mark()})
 	case paths.Knock:
 		if other, ok := n.reg.Member(msg.Key); ok && seen.IsValid() && has[wg.Key(other.Node.WireGuard)].Alive(now) {
 			n.say(msg.Key, paths.Message{Kind: paths.Try, Key: m.Key, At: seen})

@@ -15,7 +15,7 @@ type Kind uint8
 // The kinds of messages between machines, which go through the tunnel: who sends one is known.
 const (
 	Ping  Kind = 1 + iota // a question
-	Pong                  // its answer: At is where the one that asked is seen
+	Pong                  // its answer: At is where the one that asked is seen; both have a hash of the sender's records as Mark
 	Knock                 // the receiver is to tell Key to try the sender
 	Try                   // Key wants to be reached, and its packets come from At
 	Relay                 // the receiver is to pass packets on between the sender and Key
@@ -30,14 +30,16 @@ type Message struct {
 	Key   identity.Key
 	At    netip.AddrPort
 	Port  uint16
+	Mark  uint64
 }
 
-// message 1: kind, nonce, port, key, address of 0, 4 or 16 bytes and its port.
-const fixed = 1 + 8 + 2 + 32
+// fixed is how long a message without an endpoint is: kind, nonce, mark, port, key. An endpoint is an address of 4 or 16 bytes and a port.
+const fixed = 1 + 8 + 8 + 2 + 32
 
 // Append appends the message.
 func (m Message) Append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(append(b, byte(m.Kind)), m.Nonce)
+	b = binary.BigEndian.AppendUint64(b, m.Mark)
 	b = append(binary.BigEndian.AppendUint16(b, m.Port), m.Key[:]...)
 	if m.At.IsValid() {
 		b = binary.BigEndian.AppendUint16(append(b, m.At.Addr().AsSlice()...), m.At.Port())
@@ -53,8 +55,8 @@ func Parse(b []byte) (m Message, err error) {
 	if len(b) < fixed || Kind(b[0]) == 0 || Kind(b[0]) >= kinds {
 		return m, errors.New("read message: it is none of a path")
 	}
-	m.Kind, m.Nonce, m.Port = Kind(b[0]), binary.BigEndian.Uint64(b[1:]), binary.BigEndian.Uint16(b[9:])
-	copy(m.Key[:], b[11:])
+	m.Kind, m.Nonce, m.Mark, m.Port = Kind(b[0]), binary.BigEndian.Uint64(b[1:]), binary.BigEndian.Uint64(b[9:]), binary.BigEndian.Uint16(b[17:])
+	copy(m.Key[:], b[19:])
 	if b = b[fixed:]; len(b) > 0 {
 		a, ok := netip.AddrFromSlice(b[:max(0, len(b)-2)])
 		if !ok {

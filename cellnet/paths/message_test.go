@@ -10,7 +10,7 @@ import (
 
 func FuzzParse(f *testing.F) {
 	for _, m := range []Message{
-		{Kind: Ping, Nonce: 7},
+		{Kind: Ping, Nonce: 7, Mark: 1 << 60},
 		{Kind: Pong, Nonce: 7, At: netip.MustParseAddrPort("203.0.113.1:23550")},
 		{Kind: Try, Key: identity.Key{1}, At: netip.MustParseAddrPort("[2001:db8::1]:1")},
 		{Kind: Carry, Key: identity.Key{1}, Port: 23560},
@@ -39,7 +39,7 @@ func TestParse(t *testing.T) {
 		}
 	}
 	m := Message{Kind: Knock, Key: identity.Key{9}}
-	if b := m.Append(nil); len(b) != fixed || !bytes.Equal(b[11:], m.Key[:]) {
+	if b := m.Append(nil); len(b) != fixed || !bytes.Equal(b[19:], m.Key[:]) {
 		t.Errorf("%x", b)
 	}
 	for _, bad := range [][]byte{nil, make([]byte, fixed), (Message{Kind: Try}).Append(nil), (Message{Kind: Carry}).Append(nil), append((Message{Kind: Ping}).Append(nil), 1)} {

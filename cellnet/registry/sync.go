@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/binary"
+	"hash/fnv"
 	"slices"
 
 	"github.com/cell-network/cell/cellnet/record"
@@ -28,6 +29,19 @@ func (r *Registry) Summary() (s Summary) {
 		s[i] = uint64(b)
 	}
 	return s
+}
+
+// Mark is a hash of all that is held.
+func (r *Registry) Mark() uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	h := fnv.New64a()
+	var b [8]byte
+	for _, one := range r.buckets {
+		binary.BigEndian.PutUint64(b[:], uint64(one))
+		_, _ = h.Write(b[:])
+	}
+	return h.Sum64()
 }
 
 // Differ are the buckets in which two summaries differ.
