@@ -130,6 +130,7 @@ func chains(w Wanted) []chain {
 		{
 			name: "output", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookOutput, priority: nftables.ChainPriorityRef(-10),
 			rules: slices.Concat([]rule{
+				line("ip6 daddr @revoked meta l4proto tcp reject with tcp reset", out, destination(setRevoked), protocol(expr.MetaKeyL4PROTO, unix.IPPROTO_TCP), reset()),
 				line("ip6 daddr @revoked drop", out, destination(setRevoked), drop()),
 				line("ct state established,related accept", out, established(), accept()),
 				line("icmpv6 accept", out, protocol(expr.MetaKeyL4PROTO, unix.IPPROTO_ICMPV6), accept()),
@@ -294,6 +295,9 @@ func echo() []expr.Any {
 func counter() []expr.Any { return []expr.Any{&expr.Counter{}} }
 func accept() []expr.Any  { return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}} }
 func drop() []expr.Any    { return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}} }
+
+// reset ends the connection of whoever sends.
+func reset() []expr.Any { return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}} }
 
 // reject says "administratively prohibited", so that who connects fails at once.
 func reject() []expr.Any {

@@ -154,3 +154,26 @@ func Watch(ctx context.Context, changed chan<- struct{}) error {
 	}()
 	return nil
 }
+
+// Cut ends the TCP connections with addresses that gone tells of, whoever's they are on this machine, so that nobody waits for what will
+// never come. With a kernel without CONFIG_INET_DIAG_DESTROY they end when they send next, by the rules.
+func Cut(gone func(netip.Addr) bool) error {
+	sockets, err := netlink.SocketDiagTCP(unix.AF_INET6)
+	if err != nil {
+		return fmt.Errorf("list connections: %w", err)
+	}
+	for _, s := range sockets {
+		far, ok := netip.AddrFromSlice(s.ID.Destination)
+		if !ok || !gone(far) {
+			continue
+		}
+		err := netlink.SocketDestroy(&net.TCPAddr{IP: s.ID.Source, Port: int(s.ID.SourcePort)}, &net.TCPAddr{IP: s.ID.Destination, Port: int(s.ID.DestinationPort)})
+		switch {
+		case errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, netlink.ErrNotImplemented):
+			return nil
+		case err != nil && !errors.Is(err, unix.ENOENT):
+			return fmt.Errorf("end a connection with %v: %w", far, err)
+		}
+	}
+	return nil
+}

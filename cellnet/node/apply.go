@@ -11,6 +11,7 @@ import (
 
 	"github.com/cell-network/cell/cellnet/firewall"
 	"github.com/cell-network/cell/cellnet/identity"
+	"github.com/cell-network/cell/cellnet/link"
 	"github.com/cell-network/cell/cellnet/record"
 	"github.com/cell-network/cell/cellnet/registry"
 	"github.com/cell-network/cell/cellnet/wg"
@@ -40,8 +41,9 @@ func (n *Node) apply() error {
 	if err != nil {
 		return err
 	}
+	out := n.reg.Revoked(self) // then nobody is there for this machine
 	for _, m := range n.reg.Members() {
-		if m.Key == self {
+		if m.Key == self || out {
 			continue
 		}
 		if n.reg.Current(m) {
@@ -57,12 +59,18 @@ func (n *Node) apply() error {
 		}
 	}
 	for _, i := range n.reg.Invites() {
+		if out {
+			break
+		}
 		p := invited(tissue, i.Key)
 		want.Quarantine = append(want.Quarantine, p)
 		peers = append(peers, wg.Peer{Key: wg.Key(i.Key), Allowed: p})
 	}
 	for _, k := range n.reg.RevokedKeys() {
 		want.Revoked = append(want.Revoked, tissue.Node(k))
+	}
+	if out {
+		want.Revoked = []netip.Prefix{tissue.Prefix()}
 	}
 	doors := n.allow(&want)
 	byAddress := func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) }
@@ -96,6 +104,11 @@ func (n *Node) apply() error {
 	if err := n.dev.Remove(gone...); err != nil {
 		return err
 	}
+	if len(gone) > 0 {
+		if err := link.Cut(n.expelled); err != nil {
+			n.Log.Warn("cut connections", "error", err)
+		}
+	}
 	if err := n.dev.Set(peers...); err != nil {
 		return err
 	}
@@ -105,6 +118,16 @@ func (n *Node) apply() error {
 	})
 	n.openDoors(doors)
 	return nil
+}
+
+// expelled tells whether an address is one of a machine that is no member, or of any other when this one is none; n.mu is held.
+func (n *Node) expelled(a netip.Addr) bool {
+	tissue := n.reg.Tissue()
+	if !tissue.Prefix().Contains(a) || identity.Of(a) == tissue.Node(n.self()) {
+		return false
+	}
+	_, member := n.reg.At(identity.Of(a))
+	return !member || n.reg.Revoked(n.self())
 }
 
 func (n *Node) peer(k identity.Key) *peer {

@@ -368,7 +368,7 @@ func pass(c net.Conn, cell *os.File) error {
 	return nil
 }
 
-// openDoors listens at the addresses of cells that any program may reach; n.mu is held.
+// openDoors listens at the addresses of cells: for calls, and for programs that know nothing of Cell; n.mu is held.
 func (n *Node) openDoors(want []netip.AddrPort) {
 	if n.doors == nil {
 		return
@@ -383,13 +383,17 @@ func (n *Node) openDoors(want []netip.AddrPort) {
 		if n.doors[at] != nil {
 			continue
 		}
-		l, err := listenOn(n.ctx, at, "")
+		l, err := listenOn(n.upCtx, at)
 		if err != nil {
 			n.Log.Warn("open a cell to programs", "error", err)
 			continue
 		}
 		n.doors[at] = l
-		go accept(l, func(c net.Conn) { n.visited(n.ctx, c) })
+		serve := n.visited
+		if at.Port() == portCall {
+			serve = n.called
+		}
+		go accept(l, func(c net.Conn) { serve(n.upCtx, c) })
 	}
 }
 

@@ -201,12 +201,10 @@ func (n *Node) listen(ctx context.Context) error {
 	reg := n.reg
 	for _, l := range []struct {
 		port  uint16
-		at    netip.Addr
-		iface string
 		serve func(net.Conn)
 	}{
-		{portJoin, self, "", n.admit},
-		{portSync, self, "", func(c net.Conn) {
+		{portJoin, n.admit},
+		{portSync, func(c net.Conn) {
 			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 			var asked comparison
 			if err := receive(c, maxRecords, &asked); err != nil {
@@ -223,9 +221,8 @@ func (n *Node) listen(ctx context.Context) error {
 				n.learnt(reg, before)
 			}
 		}},
-		{portCall, netip.IPv6Unspecified(), Interface, func(c net.Conn) { n.called(ctx, c) }},
 	} {
-		listener, err := listenOn(ctx, netip.AddrPortFrom(l.at, l.port), l.iface)
+		listener, err := listenOn(ctx, netip.AddrPortFrom(self, l.port))
 		if err != nil {
 			return err
 		}

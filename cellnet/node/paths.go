@@ -29,7 +29,7 @@ const (
 )
 
 func listenPaths(ctx context.Context, at netip.AddrPort) (*net.UDPConn, error) {
-	c := net.ListenConfig{Control: freely("")}
+	c := net.ListenConfig{Control: freely}
 	l, err := c.ListenPacket(ctx, "udp6", at.String())
 	if err != nil {
 		return nil, fmt.Errorf("listen on %v: %w", at, err)

@@ -22,7 +22,7 @@ import (
 )
 
 // allow adds what may reach this machine's cells to the rules: celld decides on each call, and the kernel keeps away what it could only
-// refuse. It returns where programs reach cells; n.mu is held.
+// refuse. It returns where cells are reached; n.mu is held.
 func (n *Node) allow(want *firewall.Wanted) (doors []netip.AddrPort) {
 	node := n.reg.Tissue().Node(n.self())
 	for _, c := range n.cells {
@@ -32,9 +32,9 @@ func (n *Node) allow(want *firewall.Wanted) (doors []netip.AddrPort) {
 		}
 		at := []netip.AddrPort{netip.AddrPortFrom(identity.Address(node, number), portCall)}
 		if c.Port > 0 {
-			door := netip.AddrPortFrom(identity.Address(node, number), uint16(c.Port))
-			at, doors = append(at, door), append(doors, door)
+			at = append(at, netip.AddrPortFrom(identity.Address(node, number), uint16(c.Port)))
 		}
+		doors = append(doors, at...)
 		open := c.Open
 		for _, who := range c.Callers { // a user's cells are not told apart from others on that machine
 			open = open || strings.HasPrefix(who, "user:")

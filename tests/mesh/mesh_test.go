@@ -177,8 +177,21 @@ func TestWithoutTheFounder(t *testing.T) {
 		t.Errorf("cell join: %s", out)
 	}
 	d.until("uid 0", "use", "probe", "where")
+	address := d.nodes()["d"].Address
+	ended := make(chan string, 1) // a call that is under way when its machine is evicted
+	go func() { out, _ := d.try("use", "probe", "wait"); ended <- out }()
+	r.eventually("the call is under way", func() bool { return len(b.connections(address)) > 0 })
 	c.cell("evict", "d")
 	d.until("evicted", "net", "status")
+	select {
+	case out := <-ended:
+		if out == "" {
+			t.Error("a call of an evicted machine ends well")
+		}
+	case <-time.After(time.Minute):
+		t.Error("a call of an evicted machine goes on")
+	}
+	r.eventually("b has no connection with d", func() bool { return len(b.connections(address)) == 0 })
 	r.eventually("d is out", func() bool {
 		out, err := d.try("use", "probe", "where")
 		return err != nil && len(b.nodes()) == 3 && out != ""

@@ -241,6 +241,27 @@ func (n *node) append(file, text string) {
 	}
 }
 
+// connections are the TCP connections with the node that has an address.
+func (n *node) connections(with string) (all []string) {
+	n.t.Helper()
+	out, err := n.command("ss", "-Htn6o", "state", "established").Output()
+	if err != nil {
+		n.t.Fatalf("ss: %v", err)
+	}
+	a := netip.MustParseAddr(with)
+	prefix, _ := a.Prefix(112)
+	for line := range strings.Lines(string(out)) {
+		w := strings.Fields(line)
+		if len(w) < 4 {
+			continue
+		}
+		if far, err := netip.ParseAddrPort(w[3]); err == nil && prefix.Contains(far.Addr()) {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
 // cellAddress is that of a cell on the node, by the number that it was given.
 func (n *node) cellAddress(number int) string {
 	n.t.Helper()
