@@ -177,6 +177,13 @@ func (n *net) Evict(msg dbus.Message, name string) *dbus.Error {
 	return fail(n.node.Evict(n.ctx, name))
 }
 
+func (n *net) Rotate(msg dbus.Message) *dbus.Error {
+	if derr := n.administrates(msg); derr != nil {
+		return derr
+	}
+	return fail(n.node.Rotate())
+}
+
 // Nodes is open to everybody.
 func (n *net) Nodes() (string, *dbus.Error) { return text(n.node.Nodes()) }
 

@@ -37,7 +37,7 @@ func (n *Node) apply() error {
 		want.Users = append(want.Users, firewall.User{ID: u.id, Address: identity.Address(node, u.number)})
 	}
 	var peers []wg.Peer
-	has, err := n.dev.Peers()
+	has, err := n.devicePeers()
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,10 @@ func (n *Node) apply() error {
 			want.Quarantine = append(want.Quarantine, m.Prefix)
 		}
 		if m.Stated {
-			peers = append(peers, wg.Peer{Key: wg.Key(m.Node.WireGuard), Allowed: m.Prefix, Keepalive: n.keepalive(m.Key)})
+			peers = append(peers, wg.Peer{Key: n.keyOf(m), Allowed: m.Prefix, Keepalive: n.keepalive(m.Key)})
+			if other := n.otherKeyOf(m); other != (wg.Key{}) {
+				peers = append(peers, wg.Peer{Key: other}) // it may shake hands, and nothing else
+			}
 		}
 	}
 	for _, i := range n.reg.Invites() {
@@ -165,6 +168,11 @@ func (n *Node) keep() error {
 	}
 	n.reg.Sweep()
 	n.refuse()
+	if time.Since(n.state.Keyed) > keyLife {
+		if err := n.turn(); err != nil {
+			return err
+		}
+	}
 	if err := n.renew(); err != nil {
 		return err
 	}

@@ -389,11 +389,11 @@ func (n *Node) openDoors(want []netip.AddrPort) {
 			continue
 		}
 		n.doors[at] = l
-		serve := n.visited
+		serve, ctx := n.visited, n.upCtx
 		if at.Port() == portCall {
 			serve = n.called
 		}
-		go accept(l, func(c net.Conn) { serve(n.upCtx, c) })
+		go accept(l, func(c net.Conn) { serve(ctx, c) })
 	}
 }
 

@@ -1,10 +1,10 @@
 package node
 
 import (
+	"encoding/base64"
 	"time"
 
 	"github.com/cell-network/cell/cellnet/identity"
-	"github.com/cell-network/cell/cellnet/wg"
 	"github.com/cell-network/cell/sdk/api"
 )
 
@@ -15,7 +15,7 @@ func (n *Node) Nodes() ([]api.Node, error) {
 	if n.reg == nil {
 		return nil, noTissue()
 	}
-	has, err := n.dev.Peers()
+	has, err := n.devicePeers()
 	if err != nil {
 		return nil, err
 	}
@@ -27,6 +27,10 @@ func (n *Node) Nodes() ([]api.Node, error) {
 			Version: m.Node.Version, Path: "none", Cells: len(m.Cells),
 			Capacity: api.Capacity{Cores: int(m.Node.Cores), Memory: m.Node.Memory, Storage: m.Node.Storage, Uptime: m.Node.Uptime},
 		}
+		if m.Stated {
+			key := n.keyOf(m)
+			out.Key = base64.StdEncoding.EncodeToString(key[:])
+		}
 		if m.Key == n.self() {
 			out.Path, out.Seen = "self", now
 		} else {
@@ -35,7 +39,7 @@ func (n *Node) Nodes() ([]api.Node, error) {
 			if out.Seen.IsZero() {
 				out.Seen = m.Heard
 			}
-			if s := has[wg.Key(m.Node.WireGuard)]; m.Stated && s.Alive(now) {
+			if s := has[n.keyOf(m)]; m.Stated && s.Alive(now) {
 				out.RTT = float64(p.rtt.Microseconds()) / 1000
 				out.Path, out.Endpoint, out.Via = n.how(m, s)
 			}

@@ -137,7 +137,7 @@ func (n *Node) Invite(role string, uses int, lifetime time.Duration) (string, er
 		if !m.Stated || !m.Signs || len(t.Seeds) == 4 && m.Key != n.self() {
 			continue
 		}
-		seed := join.Seed{Node: m.Key, WireGuard: wg.Key(m.Node.WireGuard), Endpoints: m.Node.Endpoints}
+		seed := join.Seed{Node: m.Key, WireGuard: n.keyOf(m), Endpoints: m.Node.Endpoints}
 		if last, ok := n.state.Endpoints[m.Key.String()]; ok {
 			seed.Endpoints = append([]netip.AddrPort{last}, seed.Endpoints...)
 		}
@@ -353,7 +353,7 @@ func (n *Node) takeIn(from netip.Addr, r request) (*admission, error) {
 		return nil, err
 	}
 	// It is where its request comes from.
-	has, err := n.dev.Peers()
+	has, err := n.devicePeers()
 	if err == nil {
 		e := has[wg.Key(invite.Key)].Endpoint
 		n.remember(k, e)
@@ -481,7 +481,7 @@ func (n *Node) Leave(ctx context.Context) error {
 	defer n.mu.Unlock()
 	errs := []error{n.down()}
 	n.state = saved{}
-	for _, name := range []string{"registry", "node.key", "wireguard.key", "state.json"} {
+	for _, name := range []string{"registry", "node.key", "wireguard.key", "wireguard.next", "state.json"} {
 		errs = append(errs, os.RemoveAll(n.path(name)))
 	}
 	return errors.Join(errs...)

@@ -64,6 +64,7 @@ type saved struct {
 	Port      uint16                    `json:"port,omitempty"`
 	Numbers   map[string]uint16         `json:"numbers,omitempty"`   // of cells, which keep their addresses
 	Users     map[string]uint16         `json:"users,omitempty"`     // numbers of users, who keep theirs, too
+	Keyed     time.Time                 `json:"keyed,omitzero"`      // when this machine turned to its key of WireGuard
 	Endpoints map[string]netip.AddrPort `json:"endpoints,omitempty"` // of other machines, where they were reached last
 }
 
@@ -80,7 +81,10 @@ type Node struct {
 	mu        sync.Mutex
 	state     saved
 	key       ed25519.PrivateKey
-	secret    wg.Key // of WireGuard
+	secret    wg.Key                  // of WireGuard
+	next      wg.Key                  // that it will turn to
+	turned    map[identity.Key]wg.Key // keys to which others have turned, before their records say so
+	turning   time.Time               // until when somebody may be about to
 	reg       *registry.Registry
 	dev       wg.Device
 	stop      context.CancelFunc // ends what runs while the mesh is up
@@ -118,6 +122,7 @@ type peer struct {
 	nonce uint64 // of the last question
 	asked time.Time
 
+	greetings int  // questions that are to be sent
 	reached   bool // when paths were looked at last
 	comparing bool // records
 }
@@ -198,10 +203,23 @@ func (n *Node) keys() error {
 		return err
 	}
 	n.key = ed25519.NewKeyFromSeed(seed)
-	secret, err := n.secretFile("wireguard.key", func() []byte { k := wg.NewKey(); return k[:] })
+	secret, err := n.secretFile("wireguard.key", newSecret)
+	if err != nil {
+		return err
+	}
+	next, err := n.secretFile("wireguard.next", newSecret)
+	if err != nil {
+		return err
+	}
 	copy(n.secret[:], secret)
+	if copy(n.next[:], next); n.next == n.secret { // it had turned to it, and could not make another one
+		n.next = wg.NewKey()
+		err = replace(n.path("wireguard.next"), n.next[:])
+	}
 	return err
 }
+
+func newSecret() []byte { k := wg.NewKey(); return k[:] }
 
 // self is this machine's key.
 func (n *Node) self() identity.Key { return identity.KeyOf(n.key) }
@@ -232,7 +250,10 @@ func (n *Node) up() error {
 	}
 	ctx, stop := context.WithCancel(n.ctx)
 	n.paths, n.outside, n.helpers, n.nat, n.sym = paths.Paths{}, nil, nil, false, false
-	n.upCtx = ctx
+	n.upCtx, n.turned = ctx, map[identity.Key]wg.Key{}
+	if n.state.Keyed.IsZero() {
+		n.state.Keyed = time.Now()
+	}
 	n.stop, n.doors, n.peers, n.applied = stop, map[netip.AddrPort]net.Listener{}, map[identity.Key]*peer{}, ""
 	n.routed, n.names = false, ""
 	if err := n.restate(); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/cell-network/cell/cellnet/link"
 	"github.com/cell-network/cell/cellnet/record"
 	"github.com/cell-network/cell/cellnet/registry"
+	"github.com/cell-network/cell/cellnet/wg"
 	"github.com/cell-network/cell/sdk/api"
 )
 
@@ -66,6 +67,9 @@ func (n *Node) facts(tissue identity.Tissue) (record.NodeBody, error) {
 	b := record.NodeBody{
 		WireGuard: record.WireGuardKey(n.secret.Public()), Version: n.Version, Cores: uint32(runtime.NumCPU()), Port: n.state.Port,
 		NAT: n.nat, Helpers: n.helpers,
+	}
+	if n.next != (wg.Key{}) {
+		b.Next = record.WireGuardKey(n.next.Public())
 	}
 	for _, u := range n.users() {
 		b.Users = append(b.Users, record.User{Number: u.number, Name: u.name})

@@ -166,7 +166,7 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, moved bool, e
 	if n.reg == nil || n.dev == nil || ctx.Err() != nil {
 		return calm, moved, nil
 	}
-	has, err := n.dev.Peers()
+	has, err := n.devicePeers()
 	if err != nil {
 		return calm, moved, err
 	}
@@ -178,7 +178,10 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, moved bool, e
 	v := paths.View{Now: time.Now(), Peers: map[identity.Key]paths.Peer{}}
 	members := map[identity.Key]registry.Member{}
 	for _, m := range n.reg.Members() {
-		s, known := has[wg.Key(m.Node.WireGuard)]
+		if m.Stated {
+			n.lookTurned(m, has)
+		}
+		s, known := has[n.keyOf(m)]
 		if m.Key == n.self() || !m.Stated || !known {
 			continue
 		}
@@ -204,7 +207,7 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, moved bool, e
 	}
 	for k, m := range members {
 		how, _ := n.paths.How(k)
-		if e := has[wg.Key(m.Node.WireGuard)].Endpoint; how == paths.Direct && e.IsValid() && n.state.Endpoints[k.String()] != e {
+		if e := has[n.keyOf(m)].Endpoint; how == paths.Direct && e.IsValid() && n.state.Endpoints[k.String()] != e {
 			n.remember(k, e)
 			changed = true
 		}
@@ -213,6 +216,7 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, moved bool, e
 			n.ping(m)
 		}
 		p.reached = how >= paths.Direct
+		n.greet(k, m)
 		if at := n.paths.Heard(k); !at.IsZero() {
 			n.peer(k).seen = at
 		}
@@ -222,7 +226,7 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, moved bool, e
 			return calm, moved, err
 		}
 	}
-	if n.paths.Restless(v.Now) {
+	if n.paths.Restless(v.Now) || v.Now.Before(n.turning) {
 		return restless, moved, nil
 	}
 	return calm, moved, nil
@@ -246,7 +250,7 @@ func (n *Node) lookOutside(v paths.View) (changed bool) {
 	n.outside, n.nat, n.sym, n.helpers = outside, nat, sym, helpers
 	for _, k := range append(before, helpers...) { // their keepalive
 		if m, ok := n.reg.Member(k); ok && m.Stated {
-			if err := n.dev.Set(wg.Peer{Key: wg.Key(m.Node.WireGuard), Allowed: m.Prefix, Keepalive: n.keepalive(k)}); err != nil {
+			if err := n.dev.Set(wg.Peer{Key: n.keyOf(m), Allowed: m.Prefix, Keepalive: n.keepalive(k)}); err != nil {
 				n.Log.Warn("set a keepalive", "node", m.Name, "error", err)
 			}
 		}
@@ -305,7 +309,7 @@ func routed(e netip.AddrPort) bool {
 
 // act does what package paths wants done for a machine.
 func (n *Node) act(a paths.Action, m registry.Member, has map[wg.Key]wg.State) error {
-	key := wg.Key(m.Node.WireGuard)
+	key := n.keyOf(m)
 	if a.Endpoint.IsValid() {
 		if a.Anew {
 			if err := n.dev.Remove(key); err != nil {
@@ -313,6 +317,16 @@ func (n *Node) act(a paths.Action, m registry.Member, has map[wg.Key]wg.State) e
 			}
 		}
 		if err := n.dev.Set(wg.Peer{Key: key, Allowed: m.Prefix, Endpoint: a.Endpoint, Keepalive: n.keepalive(a.For)}); err != nil {
+			return err
+		}
+	}
+	if how, _ := n.paths.How(a.For); how == paths.Trying && a.Endpoint.IsValid() && n.otherKeyOf(m) != (wg.Key{}) {
+		other := n.otherKeyOf(m)
+		// It may have turned while it was away. A keepalive makes WireGuard shake hands with a peer that has no addresses.
+		if err := n.dev.Remove(other); err != nil {
+			return err
+		}
+		if err := n.dev.Set(wg.Peer{Key: other, Endpoint: a.Endpoint, Keepalive: keepalive}); err != nil {
 			return err
 		}
 	}
@@ -420,6 +434,11 @@ func (n *Node) heard(m registry.Member, msg paths.Message) {
 		}
 		return
 	}
+	if msg.Kind == paths.Turn {
+		n.turning = now.Add(turnWithin)
+		n.kick()
+		return
+	}
 	if msg.Kind == paths.Try {
 		if other, ok := n.reg.Member(msg.Key); ok && other.Key != n.self() && other.Stated {
 			n.paths.Hint(msg.Key, msg.At, now)
@@ -427,21 +446,21 @@ func (n *Node) heard(m registry.Member, msg paths.Message) {
 		}
 		return
 	}
-	has, err := n.dev.Peers()
+	has, err := n.devicePeers()
 	if err != nil {
 		return
 	}
-	seen := has[wg.Key(m.Node.WireGuard)].Endpoint
+	seen := has[n.keyOf(m)].Endpoint
 	switch msg.Kind {
 	case paths.Ping:
 		n.say(m.Key, paths.Message{Kind: paths.Pong, Nonce: msg.Nonce, At: seen, Mark: n.reg.Mark()})
 	case paths.Knock:
-		if other, ok := n.reg.Member(msg.Key); ok && seen.IsValid() && has[wg.Key(other.Node.WireGuard)].Alive(now) {
+		if other, ok := n.reg.Member(msg.Key); ok && seen.IsValid() && has[n.keyOf(other)].Alive(now) {
 			n.say(msg.Key, paths.Message{Kind: paths.Try, Key: m.Key, At: seen})
 		}
 	case paths.Relay:
 		other, ok := n.reg.Member(msg.Key)
-		theirs := has[wg.Key(other.Node.WireGuard)]
+		theirs := has[n.keyOf(other)]
 		if !ok || !other.Stated || !seen.IsValid() || !theirs.Alive(now) || !theirs.Endpoint.IsValid() {
 			return
 		}

@@ -17,7 +17,6 @@ import (
 	"github.com/cell-network/cell/cellnet/identity"
 	"github.com/cell-network/cell/cellnet/record"
 	"github.com/cell-network/cell/cellnet/registry"
-	"github.com/cell-network/cell/cellnet/wg"
 	"github.com/cell-network/cell/sdk/api"
 )
 
@@ -263,8 +262,8 @@ func (n *Node) whyAt(ctx context.Context, q question, p place) (all []api.Reason
 	n.mu.Unlock()
 	reached := n.reached(ctx, m.Key, reach)
 	n.mu.Lock()
-	has, err := n.dev.Peers()
-	s := has[wg.Key(m.Node.WireGuard)]
+	has, err := n.devicePeers()
+	s := has[n.keyOf(m)]
 	path, endpoint, via := n.how(m, s)
 	n.mu.Unlock()
 	text := fmt.Sprintf("%s, %s", path, endpoint)

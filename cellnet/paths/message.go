@@ -20,6 +20,7 @@ const (
 	Try                   // Key wants to be reached, and its packets come from At
 	Relay                 // the receiver is to pass packets on between the sender and Key
 	Carry                 // the sender passes packets of the receiver on to Key, from its UDP port Port
+	Turn                  // the sender is about to turn to its next key of WireGuard
 	kinds
 )
 

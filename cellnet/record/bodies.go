@@ -183,6 +183,7 @@ type NodeBody struct {
 	NAT       bool           // others see it at endpoints that are none of its own
 	Helpers   []identity.Key // machines to which it keeps a path; they pass on that it is wanted
 	Users     []User         // whose programs have addresses of their own
+	Next      WireGuardKey   // that the machine will turn to; zero for none
 }
 
 // User is one of a machine.
@@ -218,6 +219,9 @@ func (m NodeBody) Append(b []byte) []byte {
 	}
 	for _, h := range m.Helpers[:min(len(m.Helpers), maxHelpers)] {
 		b = appendBytes(b, 11, h[:])
+	}
+	if m.Next != (WireGuardKey{}) {
+		b = appendBytes(b, 13, m.Next[:])
 	}
 	for _, u := range m.Users[:min(len(m.Users), MaxUsers)] {
 		b = appendBytes(b, 12, appendText(appendUint(nil, 1, uint64(u.Number)), 2, u.Name))
@@ -257,6 +261,8 @@ func ParseNode(b []byte) (m NodeBody, err error) {
 			if err = fixed(k[:], b); err == nil && len(m.Helpers) < maxHelpers {
 				m.Helpers = append(m.Helpers, k)
 			}
+		case 13:
+			err = fixed(m.Next[:], b)
 		case 12:
 			var u User
 			if u, err = parseUser(b); err == nil && len(m.Users) < MaxUsers {

@@ -101,9 +101,11 @@ func (d *kernel) Set(peers ...Peer) error {
 		if p.Endpoint.IsValid() && s.Endpoint != p.Endpoint {
 			c.Endpoint = net.UDPAddrFromAddrPort(p.Endpoint)
 		}
-		if len(s.Allowed) != 1 || s.Allowed[0] != p.Allowed {
+		if !s.allows(p.Allowed) {
 			c.ReplaceAllowedIPs = true
-			c.AllowedIPs = []net.IPNet{{IP: p.Allowed.Addr().AsSlice(), Mask: net.CIDRMask(p.Allowed.Bits(), 128)}}
+			if p.Allowed.IsValid() {
+				c.AllowedIPs = []net.IPNet{{IP: p.Allowed.Addr().AsSlice(), Mask: net.CIDRMask(p.Allowed.Bits(), 128)}}
+			}
 		}
 		change = append(change, c)
 	}

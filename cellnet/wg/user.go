@@ -86,8 +86,11 @@ func (d *user) Set(peers ...Peer) error {
 		if s.Keepalive != p.Keepalive || !known {
 			fmt.Fprintf(&b, "persistent_keepalive_interval=%d\n", int(p.Keepalive.Seconds()))
 		}
-		if len(s.Allowed) != 1 || s.Allowed[0] != p.Allowed {
-			fmt.Fprintf(&b, "replace_allowed_ips=true\nallowed_ip=%v\n", p.Allowed)
+		if !s.allows(p.Allowed) {
+			b.WriteString("replace_allowed_ips=true\n")
+			if p.Allowed.IsValid() {
+				fmt.Fprintf(&b, "allowed_ip=%v\n", p.Allowed)
+			}
 		}
 	}
 	if b.Len() == 0 {

@@ -38,7 +38,7 @@ func (k Key) Public() (p Key) {
 type Peer struct {
 	Key       Key
 	Endpoint  netip.AddrPort // the zero one leaves what the device has learnt
-	Allowed   netip.Prefix   // whose packets it takes from this peer, and sends to it
+	Allowed   netip.Prefix   // whose packets it takes from this peer, and sends to it; the zero one for none
 	Keepalive time.Duration  // 0 for none
 }
 
@@ -90,6 +90,14 @@ func (s State) Alive(now time.Time) bool { return now.Sub(s.Handshake) < young }
 
 // same tells whether what the device has of a peer is what is wanted.
 func (s State) same(p Peer) bool {
-	return len(s.Allowed) == 1 && s.Allowed[0] == p.Allowed && s.Keepalive == p.Keepalive &&
+	return s.allows(p.Allowed) && s.Keepalive == p.Keepalive &&
 		(!p.Endpoint.IsValid() || s.Endpoint == p.Endpoint)
+}
+
+// allows tells whether the device takes packets with these addresses, and no others, from a peer.
+func (s State) allows(p netip.Prefix) bool {
+	if !p.IsValid() {
+		return len(s.Allowed) == 0
+	}
+	return len(s.Allowed) == 1 && s.Allowed[0] == p
 }

@@ -94,7 +94,7 @@ func newNet() *cobra.Command {
 		Use: "net", Short: "Look at the mesh of machines", Args: args(0, 0, "a command"),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newNetStatus(), newNetWhy())
+	c.AddCommand(newNetStatus(), newNetWhy(), newNetRotate())
 	return c
 }
 
@@ -186,4 +186,19 @@ says. CALLER is a cell of this machine or user:NAME; without it you are meant.`,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print a JSON list")
 	return c
+}
+
+func newNetRotate() *cobra.Command {
+	return &cobra.Command{
+		Use: "rotate", Short: "Turn to another key of WireGuard", Args: args(0, 0, "no arguments"),
+		Long: `Turn to another key of WireGuard, which the other machines know already. Connections go on. It
+happens by itself every 30 days; do it when somebody may have read the present key.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			n, err := mesh(c.Context())
+			if err != nil {
+				return err
+			}
+			return n.Rotate(c.Context())
+		},
+	}
 }

@@ -30,8 +30,9 @@ type Node struct {
 	Version string    `json:"version"`
 	Seen    time.Time `json:"seen"` // when it was heard of last; zero for never
 
-	Endpoint string   `json:"endpoint,omitempty"` // where its packets come from, outside of the tissue
-	Via      string   `json:"via,omitempty"`      // name of the node that passes them on
+	Endpoint string   `json:"endpoint,omitempty"`      // where its packets come from, outside of the tissue
+	Key      string   `json:"wireguard_key,omitempty"` // of WireGuard, in base64 as wg(8) shows it
+	Via      string   `json:"via,omitempty"`           // name of the node that passes them on
 	Cells    int      `json:"cells"`
 	Capacity Capacity `json:"capacity"`
 }

@@ -47,6 +47,11 @@ func (m Net) Evict(ctx context.Context, node string) (err error) {
 	return m.call(ctx, "Evict", node).Err
 }
 
+// Rotate turns to the next key of WireGuard, which the others know.
+func (m Net) Rotate(ctx context.Context) (err error) {
+	return m.call(ctx, "Rotate").Err
+}
+
 // nodes lists the machines of the tissue: JSON, a list of api.Node.
 func (m Net) nodes(ctx context.Context) (nodes string, err error) {
 	err = m.call(ctx, "Nodes").Store(&nodes)
@@ -60,7 +65,7 @@ func (m Net) status(ctx context.Context) (status string, err error) {
 }
 
 // why tells step by step whether a caller on this machine reaches a cell, and what decides that. caller: name
-// of a cell, or "user:" and a user's name. steps: JSON, a list of api.Step.
+// of a cell, or "user:" and a user's name. steps: JSON, a list of api.Reason.
 func (m Net) why(ctx context.Context, caller string, cell string) (steps string, err error) {
 	err = m.call(ctx, "Why", caller, cell).Store(&steps)
 	return steps, err

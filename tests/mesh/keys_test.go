@@ -1,0 +1,63 @@
+package mesh
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Machines turn to other keys of WireGuard under connections that go on, also when one was away meanwhile.
+func TestKeys(t *testing.T) {
+	r := newRig(t)
+	a, b := r.node("a"), r.node("b")
+	join(a, b)
+	a.probe("probe")
+	b.until("uid 0", "use", "probe", "where")
+	waits := make(chan string, 1)
+	go func() { out, _ := b.try("use", "probe", "wait"); waits <- out }()
+	address := a.nodes()["a"].Address
+	r.eventually("the call is under way", func() bool { return len(b.connections(address)) == 1 })
+	ports := func() (all []string) {
+		for _, c := range b.connections(address) {
+			all = append(all, strings.Fields(c)[2])
+		}
+		return all
+	}
+	before := ports()
+	key := func(n *node) string { return n.nodes()[n.name].Key }
+	var keys []string
+	for range 2 {
+		for _, n := range []*node{a, b} {
+			keys = append(keys, key(n))
+			n.cell("net", "rotate")
+			begun := time.Now()
+			b.until("uid 0", "use", "probe", "where")
+			t.Logf("a call went through %v after %s had turned", time.Since(begun).Round(time.Millisecond), n.name)
+		}
+	}
+	keys = append(keys, key(a), key(b))
+	slices.Sort(keys)
+	if len(slices.Compact(keys)) != 6 {
+		t.Errorf("keys: %q", keys)
+	}
+	if after := ports(); !slices.Contains(after, before[0]) {
+		t.Errorf("the connection was %q, and there are %q", before, after)
+	}
+	select {
+	case out := <-waits:
+		t.Errorf("a call did not go on: %s", out)
+	default:
+	}
+
+	// One turns while the other is away, and then both were restarted.
+	b.Cut()
+	a.cell("net", "rotate")
+	b.cell("net", "rotate")
+	b.Plug()
+	b.until("uid 0", "use", "probe", "where")
+	a.down()
+	b.down()
+	a.cell("start", "probe")
+	b.until("uid 0", "use", "probe", "where")
+}
