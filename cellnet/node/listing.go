@@ -76,6 +76,9 @@ func (n *Node) Status() (api.NetStatus, error) {
 		s.Helpers = append(s.Helpers, m.Name)
 	}
 	s.Relaying = n.relay.Pairs()
+	if !n.cloned.IsZero() && time.Since(n.cloned) < 2*cloneEvery {
+		s.Trouble = clonedAdvice
+	}
 	if n.reg.Revoked(n.self()) {
 		s.Trouble = "this machine was evicted from the tissue: cell leave, then join with a new token"
 	}

@@ -6,6 +6,7 @@ package node
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,6 +86,9 @@ type Node struct {
 	next      wg.Key                  // that it will turn to
 	turned    map[identity.Key]wg.Key // keys to which others have turned, before their records say so
 	turning   time.Time               // until when somebody may be about to
+	boot      [16]byte                // differs for each process
+	stated    bool                    // this process has stated what the machine is
+	cloned    time.Time               // when another machine with the same key was noticed
 	reg       *registry.Registry
 	dev       wg.Device
 	stop      context.CancelFunc // ends what runs while the mesh is up
@@ -134,6 +138,7 @@ func Open(ctx context.Context, dir string, log *slog.Logger, version string, cel
 		resolver = noResolver{}
 	}
 	n := &Node{Log: log, Version: version, Cells: cells, Resolver: resolver, dir: dir, ctx: ctx, news: make(chan struct{}, 1), kicked: make(chan struct{}, 1), stepped: make(chan struct{})}
+	_, _ = rand.Read(n.boot[:]) // never fails
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}

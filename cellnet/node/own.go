@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -49,6 +48,15 @@ func (n *Node) restate() error {
 	if err != nil {
 		return err
 	}
+	if n.stated && !bytes.Equal(m.Node.Boot, body.Boot) {
+		// What is held of this machine is not what it has stated.
+		if time.Since(n.cloned) < cloneEvery {
+			return nil
+		}
+		n.cloned = time.Now()
+		n.Log.Error("another machine has this one's key", "advice", clonedAdvice)
+	}
+	n.stated = true
 	was := m.Node
 	was.Uptime = body.Uptime
 	if !m.Stated || !bytes.Equal(was.Append(nil), body.Append(nil)) || time.Since(m.Heard) > registry.Refresh {
@@ -61,6 +69,11 @@ func (n *Node) restate() error {
 	}
 	return n.restateCells(m)
 }
+
+// cloneEvery is how often a machine states what it is when another one with its key states something else.
+const cloneEvery = time.Minute
+
+const clonedAdvice = "another machine runs with a copy of this one's state: cell leave on both, and join anew"
 
 // facts are what this machine states of itself to a tissue.
 func (n *Node) facts(tissue identity.Tissue) (record.NodeBody, error) {
@@ -82,9 +95,7 @@ func (n *Node) facts(tissue identity.Tissue) (record.NodeBody, error) {
 	for _, a := range addrs {
 		b.Endpoints = append(b.Endpoints, netip.AddrPortFrom(a, n.state.Port))
 	}
-	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	b.Boot = bytes.TrimSpace(boot)
-	b.Boot = b.Boot[:min(len(b.Boot), 32)]
+	b.Boot = n.boot[:]
 	var si unix.Sysinfo_t
 	if unix.Sysinfo(&si) == nil {
 		b.Memory, b.Uptime = si.Totalram*uint64(si.Unit), uint64(si.Uptime)

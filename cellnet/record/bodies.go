@@ -174,7 +174,7 @@ type NodeBody struct {
 	WireGuard WireGuardKey
 	Endpoints []netip.AddrPort // where it may be reached, as it sees itself; hints
 	Version   string           // of its software
-	Boot      []byte           // differs after each boot of the machine
+	Boot      []byte           // differs for each start of the daemon
 	Cores     uint32
 	Memory    uint64         // bytes
 	Storage   uint64         // bytes

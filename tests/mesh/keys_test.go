@@ -1,6 +1,8 @@
 package mesh
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -60,4 +62,23 @@ func TestKeys(t *testing.T) {
 	b.down()
 	a.cell("start", "probe")
 	b.until("uid 0", "use", "probe", "where")
+}
+
+// Two machines with one key, as after a disk was copied, are told of it.
+func TestClone(t *testing.T) {
+	r := newRig(t)
+	a, b := r.node("a"), r.node("b")
+	join(a, b)
+	b.down()
+	c := r.node("c")
+	if err := os.CopyFS(filepath.Join(c.state, "cell/net"), os.DirFS(filepath.Join(b.state, "cell/net"))); err != nil {
+		t.Fatal(err)
+	}
+	b.cell("nodes")
+	c.cell("nodes")
+	b.until("with a copy of this one's state", "net", "status")
+	c.until("with a copy of this one's state", "net", "status")
+	c.cell("leave") // which takes the key out of the tissue for both
+	b.cell("leave")
+	b.cell("join", a.cell("invite"), "--node", "b")
 }
