@@ -158,6 +158,10 @@ func (n *Node) carry(ctx context.Context, c called) (*net.TCPConn, api.Reached, 
 		return nil, api.Reached{}, err
 	}
 	var last error
+	instances := 0 // on all machines: a client has connections to some of them
+	for _, p := range places {
+		instances += int(p.cell.Instances)
+	}
 	for i, p := range places {
 		patience := reach
 		if i+1 < len(places) {
@@ -173,6 +177,7 @@ func (n *Node) carry(ctx context.Context, c called) (*net.TCPConn, api.Reached, 
 		conn, reached, err := ask(ctx, from, p, c)
 		if err == nil {
 			reached.Instance += "@" + p.member.Name
+			reached.Replicas = max(reached.Replicas, instances)
 			return conn, reached, nil
 		}
 		if e, ok := errors.AsType[*Error](err); ok && e.Name != api.ErrNotReady && e.Name != api.ErrNotFound {

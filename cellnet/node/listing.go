@@ -25,7 +25,7 @@ func (n *Node) Nodes() ([]api.Node, error) {
 		out := api.Node{
 			Name: m.Name, ID: m.Key.String(), Address: identity.Address(m.Prefix, identity.NodeItself).String(), Role: m.Role.String(),
 			Version: m.Node.Version, Path: "none", Cells: len(m.Cells),
-			Capacity: api.Capacity{Cores: int(m.Node.Cores), Memory: m.Node.Memory, Storage: m.Node.Storage, Uptime: m.Node.Uptime},
+			Capacity: api.Capacity{Cores: int(m.Node.Cores), Memory: m.Node.Memory, Storage: m.Node.Storage, Uptime: m.Node.Uptime, MFlops: m.Node.MFlops},
 		}
 		if m.Stated {
 			key := n.keyOf(m)

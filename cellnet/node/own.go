@@ -95,7 +95,7 @@ func (n *Node) facts(tissue identity.Tissue) (record.NodeBody, error) {
 	for _, a := range addrs {
 		b.Endpoints = append(b.Endpoints, netip.AddrPortFrom(a, n.state.Port))
 	}
-	b.Boot = n.boot[:]
+	b.Boot, b.MFlops = n.boot[:], mflops()
 	var si unix.Sysinfo_t
 	if unix.Sysinfo(&si) == nil {
 		b.Memory, b.Uptime = si.Totalram*uint64(si.Unit), uint64(si.Uptime)

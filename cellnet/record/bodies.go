@@ -184,6 +184,7 @@ type NodeBody struct {
 	Helpers   []identity.Key // machines to which it keeps a path; they pass on that it is wanted
 	Users     []User         // whose programs have addresses of their own
 	Next      WireGuardKey   // that the machine will turn to; zero for none
+	MFlops    uint64         // an estimate of what all cores do at most, in millions of operations on float64 a second
 }
 
 // User is one of a machine.
@@ -220,6 +221,7 @@ func (m NodeBody) Append(b []byte) []byte {
 	for _, h := range m.Helpers[:min(len(m.Helpers), maxHelpers)] {
 		b = appendBytes(b, 11, h[:])
 	}
+	b = appendUint(b, 14, m.MFlops)
 	if m.Next != (WireGuardKey{}) {
 		b = appendBytes(b, 13, m.Next[:])
 	}
@@ -261,6 +263,8 @@ func ParseNode(b []byte) (m NodeBody, err error) {
 			if err = fixed(k[:], b); err == nil && len(m.Helpers) < maxHelpers {
 				m.Helpers = append(m.Helpers, k)
 			}
+		case 14:
+			m.MFlops = min(v, 1<<50)
 		case 13:
 			err = fixed(m.Next[:], b)
 		case 12:

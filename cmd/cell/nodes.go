@@ -202,3 +202,69 @@ happens by itself every 30 days; do it when somebody may have read the present k
 		},
 	}
 }
+
+// sum is what some machines have together.
+type sum struct {
+	Class   string `json:"class"` // "member", "guest", "donor" or "all"
+	Nodes   int    `json:"nodes"`
+	Reached int    `json:"reached"` // the rest counts these alone
+	api.Capacity
+}
+
+func newCapacity() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "capacity", Short: "Show what the machines of the tissue have together", Args: args(0, 0, "no arguments"),
+		Long: `Show what the machines of the tissue that are reached have together, by role. GFLOP/S is an
+estimate: cores times clock times the operations on float64 that a core ends in a cycle at most.`,
+		Example: "  cell capacity\n  cell capacity --json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			n, err := mesh(c.Context())
+			if err != nil {
+				return err
+			}
+			all, err := n.Nodes(c.Context())
+			if err != nil {
+				return err
+			}
+			sums := sumUp(all)
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(sums)
+			}
+			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
+			fmt.Fprintln(w, "CLASS\tNODES\tREACHED\tCORES\tMEMORY\tSTORAGE\tGFLOP/S (ESTIMATE)")
+			for _, s := range sums {
+				fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%dG\t%dG\t%d\n", s.Class, s.Nodes, s.Reached, s.Cores, (s.Memory+1<<29)>>30, (s.Storage+1<<29)>>30, (s.MFlops+500)/1000)
+			}
+			return w.Flush()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print a JSON list")
+	return c
+}
+
+// sumUp adds by role, and in the end all.
+func sumUp(nodes []api.Node) []sum {
+	sums := []sum{}
+	for _, class := range []string{"member", "guest", "donor", "all"} {
+		s := sum{Class: class}
+		for _, n := range nodes {
+			if class != "all" && n.Role != class {
+				continue
+			}
+			s.Nodes++
+			if n.Path == "none" {
+				continue
+			}
+			s.Reached++
+			s.Cores += n.Capacity.Cores
+			s.Memory += n.Capacity.Memory
+			s.Storage += n.Capacity.Storage
+			s.MFlops += n.Capacity.MFlops
+		}
+		if s.Nodes > 0 {
+			sums = append(sums, s)
+		}
+	}
+	return sums
+}

@@ -43,6 +43,7 @@ type Capacity struct {
 	Memory  uint64 `json:"memory"`  // bytes
 	Storage uint64 `json:"storage"` // bytes, of the file system with the daemon's state
 	Uptime  uint64 `json:"uptime"`  // seconds
+	MFlops  uint64 `json:"mflops"`  // an estimate, in millions of operations on float64 a second; 0 where there is none
 }
 
 // NetStatus is what the mesh is made of on one machine.

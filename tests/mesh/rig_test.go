@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		if flag.Parse(); testing.Short() {
 			return m.Run()
 		}
-		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cellnetd", "../../cmd/cell-http"}, []string{"./testdata/probe"})
+		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cellnetd", "../../cmd/cell-http"}, []string{"./testdata/probe", "./testdata/client"})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -195,19 +195,22 @@ func (r *rig) eventually(what string, holds func() bool) {
 	r.t.Fatalf("it never came to be that %s", what)
 }
 
-// probe runs the cell of testdata on the node, under a name.
-func (n *node) probe(name string) {
+// probe runs the probe of testdata on the node, under a name.
+func (n *node) probe(name string) { n.program("probe", name) }
+
+// program runs a cell of testdata on the node, under a name.
+func (n *node) program(of, name string) {
 	n.t.Helper()
 	dir := filepath.Join(n.state, name)
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
 		n.t.Fatal(err)
 	}
 	for from, to := range map[string]string{
-		"testdata/probe/cell.toml": "cell.toml", "testdata/probe/genome.json": "genome.json", filepath.Join(programs, "probe"): "bin/" + name,
+		"testdata/" + of + "/cell.toml": "cell.toml", "testdata/" + of + "/genome.json": "genome.json", filepath.Join(programs, of): "bin/" + name,
 	} {
 		data, err := os.ReadFile(from)
 		if err == nil && to == "cell.toml" {
-			data = []byte(strings.Replace(string(data), `"probe"`, `"`+name+`"`, 1))
+			data = []byte(strings.Replace(string(data), `"`+of+`"`, `"`+name+`"`, 1))
 		}
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, to), data, 0o755)

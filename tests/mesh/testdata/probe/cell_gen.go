@@ -22,6 +22,7 @@ func _(cell Probe) {
 		Count(cellctx.Context, int64) (celliter.Seq2[int64, error], error)
 		Refuse(cellctx.Context, int64) error
 		Wait(cellctx.Context) error
+		Home(cellctx.Context) (string, error)
 	} = cell
 }
 
@@ -39,9 +40,12 @@ func (cell Probe) CellBuild() *cellstub.Genome {
 	return &cellstub.Genome{
 		Name:    "probe",
 		Version: "1.0.0",
-		Hash:    "2368af6158a2884f223848598fa32825b56b98a9639abc67b706fa0264540fce",
+		Hash:    "edcccb9549596bd8b3d48a2c2f66abc75c8d68b185e7d25dbc433645b41a0432",
 		JSON:    cellGenome,
-		Error:   cellError,
+		Accepts: []string{
+			"2368af6158a2884f223848598fa32825b56b98a9639abc67b706fa0264540fce",
+		},
+		Error: cellError,
 		Methods: []cellstub.Method{
 			{ID: 1, Name: "Where",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
@@ -100,6 +104,16 @@ func (cell Probe) CellBuild() *cellstub.Genome {
 					}
 					return b, err
 				}},
+			{ID: 5, Name: "Home",
+				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
+					r1, err := cell.Home(ctx)
+					if cellwire.Failed(err) {
+						return b, err
+					}
+					b = cellRoomHome.Buffer()
+					b = cellwire.AppendString(b, 1, r1)
+					return cellRoomHome.Done(b), err
+				}},
 		},
 	}
 }
@@ -129,6 +143,9 @@ func cellOutCount(b []byte, item int64) []byte {
 	b = cellwire.AppendInt(b, 1, item)
 	return b
 }
+
+// cellRoomHome knows how long the messages of Home are.
+var cellRoomHome cellwire.Room
 
 // cellRoomWhere knows how long the messages of Where are.
 var cellRoomWhere cellwire.Room

@@ -24,6 +24,11 @@ func (Probe) Where(ctx context.Context) (pid int64, caller string, err error) {
 	return int64(os.Getpid()), fmt.Sprintf("%q@%q uid %d", who.Cell, who.Node, who.UID), nil
 }
 
+// Home returns the directory that the cell runs in.
+//
+//cell:repeatable
+func (Probe) Home(ctx context.Context) (dir string, err error) { return os.Getenv("CELL_DIR"), nil }
+
 // Count returns the numbers up to n as a stream.
 func (Probe) Count(ctx context.Context, n int64) (iter.Seq2[int64, error], error) {
 	return func(yield func(int64, error) bool) {

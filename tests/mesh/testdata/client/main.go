@@ -1,0 +1,37 @@
+// Command client is a cell that calls the probe, wherever that runs.
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/cell-network/cell/sdk"
+	"github.com/cell-network/cell/tests/mesh/testdata/client/cells/probe"
+)
+
+// Client keeps one client of the probe.
+type Client struct {
+	probe func() (*probe.Probe, error)
+}
+
+// Ask calls the probe n times and returns where it ran and how it failed, and how often.
+func (c *Client) Ask(ctx context.Context, n int64) (times map[string]int64, err error) {
+	p, err := c.probe()
+	if err != nil {
+		return nil, err
+	}
+	times = map[string]int64{}
+	for range n {
+		home, err := p.Home(ctx)
+		if err != nil {
+			home = fmt.Sprint("failed: ", err)
+		}
+		times[home]++
+	}
+	return times, nil
+}
+
+func main() {
+	sdk.Main(&Client{sync.OnceValues(func() (*probe.Probe, error) { return probe.Dial(context.Background()) })})
+}
