@@ -80,6 +80,7 @@ func TestLayers(t *testing.T) {
 			{"cellnet/paths", []string{std, Module + "/cellnet/identity"}, "which path is taken is decided without a network, and the time is given to it"},
 			{"cellnet/lan", []string{std, Module + "/cellnet/identity", "github.com/pion/mdns", "golang.org/x/net"}, "what is found is a hint, and it decides nothing"},
 			{"cellnet/relay", []string{std, Module + "/cellnet/identity"}, "it passes packets on and knows no tissue"},
+			{"cellnet/exchange", []string{std, Module + "/cellnet/record", Module + "/cellnet/registry"}, "it speaks over any connection, so that thousands of machines can be simulated"},
 			{"cellnet/bus", []string{std, Module + "/cellnet/node", Module + "/internal/polkit", Module + "/sdk/api", "github.com/godbus/dbus"}, "who may do what, on the bus"},
 			{"cellnet", []string{std, Module + "/cellnet", Module + "/sdk/api", Module + "/sdk/wire", "golang.org/x/sys"}, "cellnet knows neither celld nor systemd"},
 			{"cmd/cellnetd", []string{std, Module + "/cellnet", Module + "/sdk/api", "github.com/godbus/dbus", "github.com/coreos/go-systemd"}, "wiring only"},

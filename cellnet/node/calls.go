@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cell-network/cell/cellnet/exchange"
 	"github.com/cell-network/cell/cellnet/identity"
 	"github.com/cell-network/cell/cellnet/record"
 	"github.com/cell-network/cell/cellnet/registry"
@@ -30,6 +31,9 @@ import (
 // A call between machines: the caller's cellnetd connects from the address of the calling cell to that of the called one and says
 // who calls what. WireGuard has proven which machine that is, so nothing is signed. The called side asks its celld, which decides
 // and wakes the cell, answers, and hands the connection over: the bytes that follow pass through no daemon.
+
+// maxCall is the longest request in bytes.
+const maxCall = 8 << 10
 
 // called is a request on the port of calls.
 type called struct {
@@ -208,8 +212,8 @@ func ask(ctx context.Context, from netip.Addr, p place, c called) (conn *net.TCP
 	c.Avoid = here(c.Avoid, p.member.Name)
 	var v verdict
 	_ = conn.SetDeadline(time.Now().Add(time.Minute))
-	if err = send(conn, c); err == nil {
-		err = receive(conn, maxCall, &v)
+	if err = exchange.Send(conn, c); err == nil {
+		err = exchange.Receive(conn, maxCall, &v)
 	}
 	if !stop() {
 		err = errors.Join(ctx.Err(), err)
@@ -276,7 +280,7 @@ func (n *Node) at(a netip.Addr) (m registry.Member, cell, user string, err error
 func (n *Node) called(ctx context.Context, c net.Conn) {
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	var r called
-	if err := receive(c, maxCall, &r); err != nil {
+	if err := exchange.Receive(c, maxCall, &r); err != nil {
 		n.Log.Debug("read a call", "from", c.RemoteAddr(), "error", err)
 		return
 	}
@@ -290,7 +294,7 @@ func (n *Node) called(ctx context.Context, c net.Conn) {
 	}
 	if err != nil {
 		n.Log.Warn("a call was refused", "error", err)
-		_ = send(c, verdict{Error: api.ErrDenied, Text: err.Error()})
+		_ = exchange.Send(c, verdict{Error: api.ErrDenied, Text: err.Error()})
 		return
 	}
 	r.Node, r.Role = m.Name, m.Role.String()
@@ -299,17 +303,17 @@ func (n *Node) called(ctx context.Context, c net.Conn) {
 	defer cancel()
 	if r.Renew {
 		reached, err := n.Cells.RenewFor(ctx, r.RemoteCall)
-		_ = send(c, answered(reached, err))
+		_ = exchange.Send(c, answered(reached, err))
 		return
 	}
 	f, reached, err := n.Cells.ConnectFor(ctx, r.RemoteCall)
 	if err != nil {
-		_ = send(c, answered(reached, err))
+		_ = exchange.Send(c, answered(reached, err))
 		return
 	}
 	defer f.Close()
 	// The answer goes first: what comes behind it is the cell's.
-	if err := send(c, answered(reached, nil)); err != nil {
+	if err := exchange.Send(c, answered(reached, nil)); err != nil {
 		return
 	}
 	if reached.Speaks == "cell" {

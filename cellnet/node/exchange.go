@@ -4,24 +4,15 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"time"
 
+	"github.com/cell-network/cell/cellnet/exchange"
 	"github.com/cell-network/cell/cellnet/identity"
 	"github.com/cell-network/cell/cellnet/paths"
-	"github.com/cell-network/cell/cellnet/record"
 	"github.com/cell-network/cell/cellnet/registry"
 	"github.com/cell-network/cell/cellnet/wg"
-)
-
-const (
-	// round is how often a machine compares its records with some others.
-	round = 2 * time.Second
-	// some is how many those are; more of them are told of news.
-	some, many = 4, 16
 )
 
 func signature(key ed25519.PrivateKey, invite wg.Key) []byte {
@@ -32,95 +23,27 @@ func proven(k identity.Key, invite wg.Key, sig []byte) bool {
 	return ed25519.Verify(k[:], append([]byte(proof), invite[:]...), sig)
 }
 
-// comparison is a message of two machines that compare their records. They take turns: a summary, the other's when it differs, marks
-// of what differs, what the asking side lacks and what the other wants, and that.
-type comparison struct {
-	Summary *registry.Summary `json:"summary,omitempty"`
-	Same    bool              `json:"same,omitempty"`
-	Buckets []int             `json:"buckets,omitempty"`
-	Marks   []registry.Mark   `json:"marks,omitempty"`
-	Records [][]byte          `json:"records,omitempty"`
-	Wanted  []record.Slot     `json:"wanted,omitempty"`
-	Why     *question         `json:"why,omitempty"` // instead of a comparison
-}
-
 // synchronize makes both sides have what either had.
 func synchronize(ctx context.Context, reg *registry.Registry, m registry.Member) error {
 	to := netip.AddrPortFrom(identity.Address(m.Prefix, identity.NodeItself), portSync)
 	return talk(ctx, to, 5*time.Second, func(c net.Conn) error {
 		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
-		own := reg.Summary()
-		if err := send(c, comparison{Summary: &own}); err != nil {
-			return err
-		}
-		var theirs comparison
-		if err := receive(c, maxRecords, &theirs); err != nil || theirs.Same {
-			return err
-		}
-		if theirs.Summary == nil {
-			return errors.New("an answer without a summary")
-		}
-		buckets := own.Differ(*theirs.Summary)
-		if err := send(c, comparison{Buckets: buckets, Marks: reg.Marks(buckets)}); err != nil {
-			return err
-		}
-		var missing comparison
-		if err := receive(c, maxRecords, &missing); err != nil {
-			return err
-		}
-		if err := send(c, comparison{Records: reg.Get(missing.Wanted)}); err != nil {
-			return err
-		}
-		_, refused := reg.Apply(missing.Records)
-		var done comparison
-		err := receive(c, maxRecords, &done)
-		if len(refused) > 0 && err == nil {
-			err = fmt.Errorf("%d records were refused, the first: %w", len(refused), refused[0].Err)
-		}
-		return err
+		return exchange.Ask(c, reg)
 	})
-}
-
-// answer is the other side of synchronize, after the first message.
-func answer(c net.Conn, reg *registry.Registry, asked comparison) (news int, err error) {
-	own := reg.Summary()
-	if asked.Summary == nil || *asked.Summary == own {
-		return 0, send(c, comparison{Same: true})
-	}
-	if err := send(c, comparison{Summary: &own}); err != nil {
-		return 0, err
-	}
-	var marks comparison
-	if err := receive(c, maxRecords, &marks); err != nil {
-		return 0, err
-	}
-	lacks, wanted := reg.Compare(marks.Buckets, marks.Marks)
-	if err := send(c, comparison{Records: lacks, Wanted: wanted}); err != nil {
-		return 0, err
-	}
-	var given comparison
-	if err := receive(c, maxRecords, &given); err != nil {
-		return 0, err
-	}
-	got, refused := reg.Apply(given.Records)
-	if len(refused) > 0 {
-		err = fmt.Errorf("%d records were refused, the first: %w", len(refused), refused[0].Err)
-	}
-	return len(got), errors.Join(err, send(c, comparison{Same: true}))
 }
 
 // exchange asks some machines every round whether they have the same records, and many when there are news.
 func (n *Node) exchange(ctx context.Context) {
-	t := time.NewTicker(round)
+	t := time.NewTicker(exchange.Round)
 	defer t.Stop()
 	for {
-		most := some
+		most := exchange.Some
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		case <-n.news:
-			most = many
+			most = exchange.Many
 			select { // what happens together is told together
 			case <-ctx.Done():
 				return
@@ -139,10 +62,8 @@ func (n *Node) exchange(ctx context.Context) {
 				partners = append(partners, m)
 			}
 		}
-		rand.Shuffle(len(partners), func(i, j int) { partners[i], partners[j] = partners[j], partners[i] })
-		partners = partners[:min(len(partners), most)]
-		for _, m := range partners {
-			n.want(m.Key, 5*round)
+		for _, m := range exchange.Choose(partners, most, nil) {
+			n.want(m.Key, 5*exchange.Round)
 			if how, _ := n.paths.How(m.Key); how >= paths.Direct {
 				n.ping(m) // its answer tells whether it has the same
 			}
@@ -154,7 +75,7 @@ func (n *Node) exchange(ctx context.Context) {
 // compare exchanges records with a machine that has others; n.mu is held. One exchange at a time is under way with each.
 func (n *Node) compare(m registry.Member) {
 	p, reg, ctx := n.peer(m.Key), n.reg, n.upCtx
-	if p.comparing || n.comparing >= many {
+	if p.comparing || n.comparing >= exchange.Many {
 		return
 	}
 	p.comparing = true
@@ -206,16 +127,16 @@ func (n *Node) listen(ctx context.Context) error {
 		{portJoin, n.admit},
 		{portSync, func(c net.Conn) {
 			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
-			var asked comparison
-			if err := receive(c, maxRecords, &asked); err != nil {
+			var asked exchange.Message
+			if err := exchange.Receive(c, exchange.MaxMessage, &asked); err != nil {
 				return
 			}
 			if asked.Why != nil {
-				_ = send(c, n.judge(ctx, c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(), *asked.Why))
+				_ = exchange.Send(c, n.judge(ctx, c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(), asked.Why))
 				return
 			}
 			before := reg.Change()
-			if news, err := answer(c, reg, asked); err != nil {
+			if news, err := exchange.Answer(c, reg, asked); err != nil {
 				n.Log.Debug("answer a comparison of records", "from", c.RemoteAddr(), "error", err)
 			} else if news > 0 {
 				n.learnt(reg, before)

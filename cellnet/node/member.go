@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cell-network/cell/cellnet/exchange"
 	"github.com/cell-network/cell/cellnet/identity"
 	"github.com/cell-network/cell/cellnet/join"
 	"github.com/cell-network/cell/cellnet/link"
@@ -150,6 +151,9 @@ func (n *Node) Invite(role string, uses int, lifetime time.Duration) (string, er
 	return t.String(), n.write()
 }
 
+// maxJoin is the longest request in bytes.
+const maxJoin = 8 << 10
+
 // request is what a joining machine asks with. WireGuard has proven that it has the invite.
 type request struct {
 	Record []byte `json:"record"` // what it states of itself
@@ -241,10 +245,10 @@ func (n *Node) ask(ctx context.Context, t join.Token, name string) (*admission, 
 				var a admission
 				err := talk(ctx, netip.AddrPortFrom(identity.Address(peer.Allowed, identity.NodeItself), portJoin), 4*time.Second, func(c net.Conn) error {
 					_ = c.SetDeadline(time.Now().Add(30 * time.Second))
-					if err := send(c, r); err != nil {
+					if err := exchange.Send(c, r); err != nil {
 						return err
 					}
-					return receive(c, maxRecords, &a)
+					return exchange.Receive(c, exchange.MaxMessage, &a)
 				})
 				switch {
 				case ctx.Err() != nil:
@@ -291,7 +295,7 @@ func talk(ctx context.Context, to netip.AddrPort, within time.Duration, f func(n
 func (n *Node) admit(c net.Conn) {
 	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 	var r request
-	if err := receive(c, maxJoin, &r); err != nil {
+	if err := exchange.Receive(c, maxJoin, &r); err != nil {
 		return
 	}
 	a, err := n.takeIn(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(), r)
@@ -299,7 +303,7 @@ func (n *Node) admit(c net.Conn) {
 		n.Log.Warn("a machine was not taken in", "name", r.Name, "error", err)
 		a = &admission{Error: err.Error()}
 	}
-	_ = send(c, a)
+	_ = exchange.Send(c, a)
 }
 
 func (n *Node) takeIn(from netip.Addr, r request) (*admission, error) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -235,7 +236,7 @@ func (n *Node) up() error {
 		return err
 	}
 	var tissue identity.Tissue
-	if b, err := hexBytes(n.state.Tissue); err != nil || len(b) != len(tissue) {
+	if b, err := hex.DecodeString(n.state.Tissue); err != nil || len(b) != len(tissue) {
 		return fmt.Errorf("read the state: %q is no tissue", n.state.Tissue)
 	} else {
 		copy(tissue[:], b)
@@ -347,7 +348,7 @@ func CleanUp(dir string) error {
 	var s saved
 	if err == nil && json.Unmarshal(data, &s) == nil {
 		var tissue identity.Tissue
-		if b, err := hexBytes(s.Tissue); err == nil && copy(tissue[:], b) == len(tissue) {
+		if b, err := hex.DecodeString(s.Tissue); err == nil && copy(tissue[:], b) == len(tissue) {
 			errs = append(errs, link.CleanUp(tissue.Prefix()))
 		}
 	}

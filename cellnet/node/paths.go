@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cell-network/cell/cellnet/exchange"
 	"github.com/cell-network/cell/cellnet/identity"
 	"github.com/cell-network/cell/cellnet/lan"
 	"github.com/cell-network/cell/cellnet/link"
@@ -120,7 +121,7 @@ func (n *Node) findLAN(ctx context.Context) (stop context.CancelFunc) {
 			}
 			if _, ok := n.reg.Member(k); ok && n.lan[k] != at {
 				n.lan[k] = at
-				n.want(k, 5*round)
+				n.want(k, 5*exchange.Round)
 			}
 		})
 		if err != nil && ctx.Err() == nil {

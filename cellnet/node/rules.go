@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cell-network/cell/cellnet/exchange"
 	"github.com/cell-network/cell/cellnet/firewall"
 	"github.com/cell-network/cell/cellnet/identity"
 	"github.com/cell-network/cell/cellnet/record"
@@ -189,7 +191,11 @@ type question struct {
 }
 
 // judge answers whether a caller reaches a cell of this machine, and what decides that.
-func (n *Node) judge(ctx context.Context, asks netip.Addr, q question) (all []api.Reason) {
+func (n *Node) judge(ctx context.Context, asks netip.Addr, text json.RawMessage) (all []api.Reason) {
+	var q question
+	if err := json.Unmarshal(text, &q); err != nil {
+		return nil
+	}
 	n.mu.Lock()
 	m, ok := n.reg.At(identity.Of(asks))
 	number, known := n.state.Numbers[q.Target]
@@ -205,11 +211,11 @@ func (n *Node) judge(ctx context.Context, asks netip.Addr, q question) (all []ap
 	q.Node, q.Role = m.Name, m.Role.String()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	allowed, text, err := n.Cells.JudgeFor(ctx, q.RemoteCall)
+	allowed, said, err := n.Cells.JudgeFor(ctx, q.RemoteCall)
 	if err != nil {
-		text = api.ErrorText(err)
+		said = api.ErrorText(err)
 	}
-	return append(all, api.Reason{What: "celld of " + self, Text: text, Good: err == nil && allowed})
+	return append(all, api.Reason{What: "celld of " + self, Text: said, Good: err == nil && allowed})
 }
 
 // Why tells what decides whether a caller on this machine reaches a cell on others.
@@ -274,13 +280,17 @@ func (n *Node) whyAt(ctx context.Context, q question, p place) (all []api.Reason
 		return append(all, api.Reason{What: "path to " + m.Name, Text: "none: it answers at none of its endpoints, and no node passes packets on"})
 	}
 	all = append(all, api.Reason{What: "path to " + m.Name, Text: text + ", last handshake " + s.Handshake.Format(time.TimeOnly), Good: true})
+	why, err := json.Marshal(q)
+	if err != nil {
+		return append(all, api.Reason{What: "answer of " + m.Name, Text: err.Error()})
+	}
 	var there []api.Reason
 	err = talk(ctx, netip.AddrPortFrom(identity.Address(m.Prefix, identity.NodeItself), portSync), connect, func(c net.Conn) error {
 		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-		if err := send(c, comparison{Why: &q}); err != nil {
+		if err := exchange.Send(c, exchange.Message{Why: why}); err != nil {
 			return err
 		}
-		return receive(c, maxRecords, &there)
+		return exchange.Receive(c, exchange.MaxMessage, &there)
 	})
 	if err != nil {
 		return append(all, api.Reason{What: "answer of " + m.Name, Text: err.Error()})

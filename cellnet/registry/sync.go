@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/fnv"
 	"slices"
 
@@ -54,11 +55,54 @@ func (s Summary) Differ(other Summary) (buckets []int) {
 	return buckets
 }
 
+// Append appends the summary, 8 bytes for each bucket.
+func (s Summary) Append(b []byte) []byte {
+	for _, one := range s {
+		b = binary.BigEndian.AppendUint64(b, one)
+	}
+	return b
+}
+
+// ParseSummary reads a summary.
+func ParseSummary(b []byte) (s Summary, err error) {
+	if len(b) != 8*Buckets {
+		return s, fmt.Errorf("read summary: %d bytes, wanted are %d", len(b), 8*Buckets)
+	}
+	for i := range s {
+		s[i] = binary.BigEndian.Uint64(b[8*i:])
+	}
+	return s, nil
+}
+
 // Mark says which record of a slot a machine has.
 type Mark struct {
 	Slot    record.Slot
 	Version uint64
 	Hash    uint64
+}
+
+// markSize is that of a mark in bytes.
+const markSize = 16 + 8 + 8
+
+// AppendMarks appends marks: slot, version and hash of each.
+func AppendMarks(b []byte, all []Mark) []byte {
+	for _, m := range all {
+		b = append(b, m.Slot[:]...)
+		b = binary.BigEndian.AppendUint64(b, m.Version)
+		b = binary.BigEndian.AppendUint64(b, m.Hash)
+	}
+	return b
+}
+
+// ParseMarks reads marks.
+func ParseMarks(b []byte) (all []Mark, err error) {
+	if len(b)%markSize != 0 {
+		return nil, fmt.Errorf("read marks: %d bytes", len(b))
+	}
+	for ; len(b) > 0; b = b[markSize:] {
+		all = append(all, Mark{record.Slot(b[:16]), binary.BigEndian.Uint64(b[16:]), binary.BigEndian.Uint64(b[24:])})
+	}
+	return all, nil
 }
 
 // Marks are those of the records in some buckets.
