@@ -150,6 +150,10 @@ func parsePeers(text string) map[Key]State {
 			if n > 0 {
 				s.Handshake = time.Unix(n, 0)
 			}
+		case "last_handshake_time_nsec": // comes after the seconds
+			if !s.Handshake.IsZero() {
+				s.Handshake = s.Handshake.Add(time.Duration(n))
+			}
 		case "rx_bytes":
 			s.Received = n
 		case "tx_bytes":

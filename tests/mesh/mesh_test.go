@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cell-network/cell/sdk/api"
 )
 
 func TestTwoNodes(t *testing.T) {
@@ -24,7 +26,9 @@ func TestTwoNodes(t *testing.T) {
 	a.probe("probe")
 
 	// Both see both, and nobody did anything for that.
-	r.eventually("b is reached from a", func() bool { n := a.nodes()["b"]; return n.Path == "lan" && n.RTT > 0 })
+	var last api.Node
+	t.Cleanup(func() { t.Logf("b as a saw it last: %+v", last) })
+	r.eventually("b is reached from a", func() bool { last = a.nodes()["b"]; return last.Path == "lan" && last.RTT > 0 })
 	for name, n := range b.nodes() {
 		if n.Role != "member" || !strings.HasPrefix(n.ID, "cell://") || !strings.HasPrefix(n.Address, "fd") || n.Version == "" || n.Seen.IsZero() || n.Capacity.Cores == 0 {
 			t.Errorf("%s as b sees it: %+v", name, n)

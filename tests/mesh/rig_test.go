@@ -103,9 +103,21 @@ func (r *rig) on(name string, h *internet.Host) *node {
 	return n
 }
 
+// raced fails the test when the race detector reported of a daemon, where they are built with it.
+func (n *node) raced() {
+	if !hosttest.Race {
+		return
+	}
+	out, _ := n.command("cell", "journalctl", "--no-pager", "-o", "cat").Output()
+	if _, report, ok := strings.Cut(string(out), "WARNING: DATA RACE"); ok {
+		n.t.Errorf("data race on %s:\n%s", n.name, report[:min(len(report), 4000)])
+	}
+}
+
 // down ends the node's manager with all that runs.
 func (n *node) down() {
 	n.t.Helper()
+	n.raced()
 	if out, err := n.command("cell", "host", "down").CombinedOutput(); err != nil && !strings.Contains(string(out), "not running") {
 		n.t.Errorf("cell host down on %s: %v: %s", n.name, err, out)
 	}
