@@ -38,6 +38,17 @@ func init() {
 			t.Errorf("the interface was made anew: %s, before %s", now, index)
 		}
 
+		t.Logf("cellnetd: %s", b.run("grep -E 'VmRSS|RssAnon' /proc/$(systemctl show -P MainPID cellnetd)/status | tr -s '\\n\\t ' ' '"))
+
+		// Another key of WireGuard, and calls go on.
+		key := b.run("cell nodes --json | python3 -c 'import json,sys; print([n[\"wireguard_key\"] for n in json.load(sys.stdin) if n[\"path\"] == \"self\"][0])'")
+		b.run("cell net rotate")
+		b.until("7", "cell use calculator add 3 4")
+		a.until("turned to its next key", "journalctl -u cellnetd -o cat --no-pager")
+		if out := b.run("cell nodes --json"); strings.Contains(out, key) {
+			t.Errorf("the key is still %s: %s", key, out)
+		}
+
 		cable.set(func(l *link) { l.down = true })
 		b.until("not reached", "cell use calculator add 3 4")
 		cable.set(func(l *link) { l.down = false })

@@ -99,9 +99,10 @@ type Node struct {
 	peers     map[identity.Key]*peer
 	paths     paths.Paths
 	relay     relay.Relay
-	control   *net.UDPConn  // on portPaths
-	stepped   chan struct{} // closed after each step of the paths
-	kicked    chan struct{} // has a value when a step is due
+	control   *net.UDPConn                    // on portPaths
+	seen      map[identity.Key]netip.AddrPort // where others' packets came from when paths were looked at last
+	stepped   chan struct{}                   // closed after each step of the paths
+	kicked    chan struct{}                   // has a value when a step is due
 	outside   []netip.AddrPort
 	own       []netip.AddrPort
 	lan       map[identity.Key]netip.AddrPort // where machines were found on the networks that this one is in
@@ -256,6 +257,7 @@ func (n *Node) up() error {
 	}
 	ctx, stop := context.WithCancel(n.ctx)
 	n.paths, n.outside, n.helpers, n.nat, n.sym = paths.Paths{}, nil, nil, false, false
+	n.seen = map[identity.Key]netip.AddrPort{}
 	n.upCtx, n.turned = ctx, map[identity.Key]wg.Key{}
 	if n.state.Keyed.IsZero() {
 		n.state.Keyed = time.Now()

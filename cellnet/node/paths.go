@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -186,7 +187,7 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, moved bool, e
 		if m.Key == n.self() || !m.Stated || !known {
 			continue
 		}
-		members[m.Key] = m
+		members[m.Key], n.seen[m.Key] = m, s.Endpoint
 		v.Peers[m.Key] = paths.Peer{Endpoint: s.Endpoint, Handshake: s.Handshake, Received: s.Received, Sent: s.Sent}
 		if !m.Node.NAT {
 			v.Open = append(v.Open, m.Key)
@@ -198,7 +199,7 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, moved bool, e
 	})
 	v.Facts = func(k identity.Key) (paths.Facts, bool) {
 		m, ok := members[k]
-		return paths.Facts{Candidates: n.candidates(m), Helpers: m.Node.Helpers}, ok
+		return paths.Facts{Candidates: func() []netip.AddrPort { return n.candidates(m) }, Helpers: m.Node.Helpers}, ok
 	}
 	changed := n.lookOutside(v)
 	for _, a := range n.paths.Step(v) {
@@ -215,6 +216,12 @@ func (n *Node) stepPaths(ctx context.Context) (next time.Duration, moved bool, e
 		p := n.peer(k)
 		if how >= paths.Direct && (!p.reached || v.Now.Sub(p.asked) > measured || p.rtt == 0 && v.Now.Sub(p.asked) > calm) {
 			n.ping(m)
+		}
+		if other := n.otherKeyOf(m); how >= paths.Direct && !p.reached && has[other].Endpoint.IsValid() {
+			// It was tried with that key, too, and would be for longer.
+			if err := errors.Join(n.dev.Remove(other), n.dev.Set(wg.Peer{Key: other})); err != nil {
+				n.Log.Warn("leave a key of a node alone", "node", m.Name, "error", err)
+			}
 		}
 		p.reached = how >= paths.Direct
 		n.greet(k, m)
@@ -447,14 +454,16 @@ func (n *Node) heard(m registry.Member, msg paths.Message) {
 		}
 		return
 	}
+	if msg.Kind == paths.Ping {
+		n.say(m.Key, paths.Message{Kind: paths.Pong, Nonce: msg.Nonce, At: n.seen[m.Key], Mark: n.reg.Mark()})
+		return
+	}
 	has, err := n.devicePeers()
 	if err != nil {
 		return
 	}
 	seen := has[n.keyOf(m)].Endpoint
 	switch msg.Kind {
-	case paths.Ping:
-		n.say(m.Key, paths.Message{Kind: paths.Pong, Nonce: msg.Nonce, At: seen, Mark: n.reg.Mark()})
 	case paths.Knock:
 		if other, ok := n.reg.Member(msg.Key); ok && seen.IsValid() && has[n.keyOf(other)].Alive(now) {
 			n.say(msg.Key, paths.Message{Kind: paths.Try, Key: m.Key, At: seen})

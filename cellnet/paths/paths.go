@@ -63,8 +63,8 @@ type Peer struct {
 
 // Facts are what the registry says of another machine.
 type Facts struct {
-	Candidates []netip.AddrPort // where it may be reached, the most likely first
-	Helpers    []identity.Key   // machines to which it keeps a path
+	Candidates func() []netip.AddrPort // where it may be reached, the most likely first
+	Helpers    []identity.Key          // machines to which it keeps a path
 }
 
 // Action is something to be done for a machine. Fields that are zero ask for nothing.
@@ -187,7 +187,7 @@ func (p *Paths) Via(k identity.Key, at netip.AddrPort) (via identity.Key, ok boo
 // Restless tells whether something is being tried, so that the next step is due soon.
 func (p *Paths) Restless(now time.Time) bool {
 	for _, x := range p.peers {
-		if x.how == Trying && !now.Before(x.rest) || x.trying.IsValid() || x.how != Not && x.unanswered > 0 {
+		if x.how == Trying && !now.Before(x.rest) || x.trying.IsValid() {
 			return true
 		}
 	}
@@ -386,7 +386,10 @@ func (p *Paths) step(k identity.Key, x *path, d Peer, f Facts, v View) []Action 
 			x.trying = netip.AddrPort{}
 			return []Action{{For: k, Endpoint: x.relayed, Ping: true}}
 		}
-		if all := x.candidates(f, now); len(all) > 0 && !now.Before(x.upgrade) {
+		if now.Before(x.upgrade) {
+			break
+		}
+		if all := x.candidates(f, now); len(all) > 0 {
 			x.upgrades = min(max(2*x.upgrades, upgradeFirst), upgradeMost)
 			x.upgrade = now.Add(x.upgrades)
 			x.trying, x.tried, x.before = all[x.tries%len(all)], now, d.Received
@@ -442,7 +445,7 @@ func (x *path) candidates(f Facts, now time.Time) (all []netip.AddrPort) {
 		add(x.hint)
 	}
 	add(x.direct)
-	for _, e := range f.Candidates {
+	for _, e := range f.Candidates() {
 		add(e)
 	}
 	return all
@@ -477,7 +480,7 @@ func (p *Paths) helpersFor(k identity.Key, f Facts, v View) (all []identity.Key)
 // attempt tries the next candidate, and asks others for help.
 func (p *Paths) attempt(k identity.Key, x *path, d Peer, f Facts, v View) []Action {
 	now := v.Now
-	if now.Before(x.rest) {
+	if now.Before(x.rest) || now.Sub(x.since) < time.Second {
 		return nil
 	}
 	all, helpers := x.candidates(f, now), p.helpersFor(k, f, v)

@@ -299,8 +299,10 @@ func (m *machine) step() {
 	own := []netip.AddrPort{m.inside}
 	v.Facts = func(k identity.Key) (f Facts, ok bool) {
 		o := w.nodes[k]
-		f.Candidates, _, _ = o.paths.Outside([]netip.AddrPort{o.inside}, w.now)
-		f.Candidates = append(f.Candidates, o.inside)
+		f.Candidates = func() []netip.AddrPort {
+			outside, _, _ := o.paths.Outside([]netip.AddrPort{o.inside}, w.now)
+			return append(outside, o.inside)
+		}
 		for h, x := range o.paths.peers {
 			if x.helper {
 				f.Helpers = append(f.Helpers, h)

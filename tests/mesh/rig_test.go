@@ -31,6 +31,13 @@ func TestMain(m *testing.M) {
 			}
 			return 0
 		}
+		if len(os.Args) > 2 && os.Args[1] == "raw" {
+			if err := raw(os.Args[2:]); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			return 0
+		}
 		if flag.Parse(); testing.Short() {
 			return m.Run()
 		}

@@ -17,6 +17,7 @@ const _ = cellstub.V4
 func _(cell *Client) {
 	var _ interface {
 		Ask(cellctx.Context, int64) (map[string]int64, error)
+		Time(cellctx.Context, int64) (int64, error)
 	} = cell
 }
 
@@ -28,8 +29,11 @@ func (cell *Client) CellBuild() *cellstub.Genome {
 	return &cellstub.Genome{
 		Name:    "client",
 		Version: "1.0.0",
-		Hash:    "b42a76da1ae6bf2eeb9d4d26bbd3c2475bc4ae2e9842e496b8ea19ab4ca06d7a",
+		Hash:    "dff4963fd73515a11f8b796ea0e268f0e66ea6877f9f0901601f886c57b78322",
 		JSON:    cellGenome,
+		Accepts: []string{
+			"b42a76da1ae6bf2eeb9d4d26bbd3c2475bc4ae2e9842e496b8ea19ab4ca06d7a",
+		},
 		Methods: []cellstub.Method{
 			{ID: 1, Name: "Ask",
 				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
@@ -58,6 +62,27 @@ func (cell *Client) CellBuild() *cellstub.Genome {
 					}
 					return cellRoomAsk.Done(b), err
 				}},
+			{ID: 2, Name: "Time",
+				Call: func(ctx cellctx.Context, request []byte) (b []byte, err error) {
+					var p1 int64
+					f := cellwire.NewFields(request)
+					for f.Next() {
+						switch f.ID {
+						case 1:
+							p1 = cellwire.GetInt[int64](f, "n")
+						}
+					}
+					if !f.OK() {
+						return b, cellInvalid(f)
+					}
+					r1, err := cell.Time(ctx, p1)
+					if cellwire.Failed(err) {
+						return b, err
+					}
+					b = cellRoomTime.Buffer()
+					b = cellwire.AppendInt(b, 1, r1)
+					return cellRoomTime.Done(b), err
+				}},
 		},
 	}
 }
@@ -70,3 +95,6 @@ func cellInvalid(f *cellwire.Fields) error {
 
 // cellRoomAsk knows how long the messages of Ask are.
 var cellRoomAsk cellwire.Room
+
+// cellRoomTime knows how long the messages of Time are.
+var cellRoomTime cellwire.Room
