@@ -408,7 +408,7 @@ func (n *Node) find(word string) (registry.Member, error) {
 }
 
 // farewell is how long a machine that is evicted has to hear of it before it is cut off.
-const farewell = time.Second
+const farewell = 2 * time.Second
 
 // Evict ends the membership of another machine.
 func (n *Node) Evict(ctx context.Context, word string) error {

@@ -122,7 +122,8 @@ type path struct {
 	tries    int
 	trying   netip.AddrPort // directly, while it is relayed
 	tried    time.Time
-	before   int64 // received when that began
+	before   int64            // received when that began
+	places   []netip.AddrPort // candidates, when they were looked at last
 }
 
 // carriage is an endpoint at which a machine passes packets on.
@@ -386,10 +387,12 @@ func (p *Paths) step(k identity.Key, x *path, d Peer, f Facts, v View) []Action 
 			x.trying = netip.AddrPort{}
 			return []Action{{For: k, Endpoint: x.relayed, Ping: true}}
 		}
-		if now.Before(x.upgrade) {
-			break
+		all := x.candidates(f, now)
+		if x.places != nil && !slices.Equal(all, x.places) { // it is somewhere else, or its NAT is another one
+			x.upgrade, x.upgrades = now, 0
 		}
-		if all := x.candidates(f, now); len(all) > 0 {
+		x.places = all
+		if len(all) > 0 && !now.Before(x.upgrade) {
 			x.upgrades = min(max(2*x.upgrades, upgradeFirst), upgradeMost)
 			x.upgrade = now.Add(x.upgrades)
 			x.trying, x.tried, x.before = all[x.tries%len(all)], now, d.Received

@@ -101,10 +101,15 @@ func (h *Host) Cut() { h.net.ip("-n", h.space, "link", "set", "eth0", "down") }
 // Plug puts the host's cable in again.
 func (h *Host) Plug() { h.net.ip("-n", h.space, "link", "set", "eth0", "up") }
 
-// Move gives the host another address, of another subnet of the same network.
+// Move gives the host another address, of another subnet of the same network; IPv6 is one, too.
 func (h *Host) Move(address string) {
+	h.net.t.Helper()
+	bits := "/24"
+	if strings.Contains(address, ":") {
+		bits = "/64"
+	}
 	h.net.ip("-n", h.space, "addr", "flush", "dev", "eth0", "scope", "global")
-	h.net.ip("-n", h.space, "addr", "add", address+"/24", "dev", "eth0")
+	h.net.ip("-n", h.space, "addr", "add", address+bits, "dev", "eth0")
 	h.Address = address
 }
 

@@ -80,3 +80,23 @@ func TestSameNetwork(t *testing.T) {
 		return a.nodes()["b"].Endpoint == "198.18.7.2:23550" && b.nodes()["a"].Endpoint == "198.18.7.1:23550"
 	})
 }
+
+// Where there is no IPv4, machines join and call over IPv6; one that gets IPv4 only, and one that has both, go on.
+func TestIPv6(t *testing.T) {
+	r := newRig(t)
+	a, b := r.node("a"), r.node("b")
+	a.Move("2001:db8::1")
+	b.Move("2001:db8::2")
+	join(a, b)
+	a.probe("probe")
+	b.until("uid 0", "use", "probe", "where")
+	if e := b.nodes()["a"].Endpoint; e != "[2001:db8::1]:23550" {
+		t.Errorf("a is reached at %s", e)
+	}
+	a.Move("198.18.3.1")
+	b.Move("198.18.3.2")
+	b.until("uid 0", "use", "probe", "where")
+	if e := b.nodes()["a"].Endpoint; e != "198.18.3.1:23550" {
+		t.Errorf("a is reached at %s", e)
+	}
+}
