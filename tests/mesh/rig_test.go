@@ -52,6 +52,9 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// patience is how long something may take that comes in the end: machines are slow, and paths are found after seconds.
+const patience = 3 * time.Minute
+
 // rig is a network of the test's own with machines on it.
 type rig struct {
 	t   *testing.T
@@ -159,11 +162,11 @@ func (n *node) try(words ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// until repeats a command until what it prints has the text, for a minute at most.
+// until repeats a command until what it prints has the text, for as long as a slow machine may take.
 func (n *node) until(text string, words ...string) string {
 	n.t.Helper()
 	var out string
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if out, _ = n.try(words...); strings.Contains(out, text) {
 			return out
 		}
@@ -203,10 +206,10 @@ func (n *node) nodes() map[string]api.Node {
 	return out
 }
 
-// eventually waits for a condition, for a minute at most.
+// eventually waits for a condition, for as long as a slow machine may take.
 func (r *rig) eventually(what string, holds func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if holds() {
 			return
 		}

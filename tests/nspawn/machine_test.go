@@ -447,7 +447,7 @@ func (m *machine) has(uid int, words []string, texts ...string) {
 func (m *machine) until(uid int, text string, words ...string) {
 	m.t.Helper()
 	var out string
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if out, _ = m.try(uid, words...); strings.Contains(out, text) {
 			return
 		}
