@@ -70,6 +70,9 @@ func (s *Server) judge(who Caller, name string) (allowed bool, rule string, deni
 		return false, "", nil, err
 	}
 	file := filepath.Join(n.Manifest.Dir, manifest.File)
+	if who.stranger() {
+		file = "its cell.toml"
+	}
 	mine := !who.stranger() && (who.UID == owner || who.UID == 0 || who.UID == os.Geteuid())
 	rules := n.Manifest.Auth
 	switch {

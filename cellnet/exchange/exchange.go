@@ -19,8 +19,8 @@ const (
 	Round = 2 * time.Second
 	// Some is how many those are, and Many how many are asked at once when there are news.
 	Some, Many = 4, 16
-	// MaxMessage is the longest message in bytes.
-	MaxMessage = 64 << 20
+	// MaxMessage is the longest message in bytes, MaxFirst the longest that comes first.
+	MaxMessage, MaxFirst = 64 << 20, 16 << 10
 )
 
 // Message is one of two machines that compare their records. They take turns: a summary, the other's when it differs, marks of what

@@ -65,8 +65,8 @@ func (n *Node) places(c api.RemoteCall) ([]place, error) {
 	var all []place
 	other := ""
 	for _, m := range n.reg.Members() {
-		if m.Key == n.self() || node != "" && m.Name != node || !n.reg.Current(m) {
-			continue
+		if m.Key == n.self() || node != "" && m.Name != node || !n.reg.Current(m) || node == "" && m.Role != record.RoleMember {
+			continue // what a stranger calls its cells must not lead anybody there
 		}
 		for _, cell := range m.Cells {
 			if cell.Name != base {
@@ -402,7 +402,7 @@ func (n *Node) openDoors(want []netip.AddrPort) {
 		if at.Port() == portCall {
 			serve = n.called
 		}
-		go accept(l, func(c net.Conn) { serve(ctx, c) })
+		go accept(l, maxConns, maxConns, func(c net.Conn) { serve(ctx, c) })
 	}
 }
 

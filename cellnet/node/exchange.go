@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/cell-network/cell/cellnet/exchange"
@@ -128,7 +129,7 @@ func (n *Node) listen(ctx context.Context) error {
 		{portSync, func(c net.Conn) {
 			_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 			var asked exchange.Message
-			if err := exchange.Receive(c, exchange.MaxMessage, &asked); err != nil {
+			if err := exchange.Receive(c, exchange.MaxFirst, &asked); err != nil {
 				return
 			}
 			if asked.Why != nil {
@@ -148,16 +149,33 @@ func (n *Node) listen(ctx context.Context) error {
 			return err
 		}
 		n.listeners = append(n.listeners, listener)
-		go accept(listener, l.serve)
+		go accept(listener, maxRequests, maxEach, l.serve)
 	}
 	return nil
 }
 
-// maxConns is how many connections a port serves at once.
-const maxConns = 1024
+// Bounds on connections that are served at once: of a port of the daemon, of one machine there, and of a cell.
+const (
+	maxRequests, maxEach = 256, 8
+	maxConns             = 4096
+)
 
-func accept(l net.Listener, serve func(net.Conn)) {
-	slots := make(chan struct{}, maxConns)
+// accept serves connections, at most of them at once and each of one machine.
+func accept(l net.Listener, most, each int, serve func(net.Conn)) {
+	var mu sync.Mutex
+	of := map[netip.Prefix]int{}
+	take := func(p netip.Prefix, n int) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if n > 0 && of[p] >= each {
+			return false
+		}
+		if of[p] += n; of[p] == 0 {
+			delete(of, p)
+		}
+		return true
+	}
+	slots := make(chan struct{}, most)
 	for {
 		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -167,14 +185,20 @@ func accept(l net.Listener, serve func(net.Conn)) {
 			time.Sleep(50 * time.Millisecond) // out of descriptors
 			continue
 		}
+		from := identity.Of(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
+		if !take(from, 1) {
+			c.Close()
+			continue
+		}
 		select {
 		case slots <- struct{}{}:
 		default:
+			take(from, -1)
 			c.Close()
 			continue
 		}
 		go func() {
-			defer func() { <-slots }()
+			defer func() { take(from, -1); <-slots }()
 			defer c.Close()
 			serve(c)
 		}()

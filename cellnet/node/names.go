@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cell-network/cell/cellnet/identity"
+	"github.com/cell-network/cell/cellnet/record"
 )
 
 // Resolver is the machine's own, which programs ask for names.
@@ -64,7 +65,7 @@ func (n *Node) Lookup(name string) (all []netip.Addr) {
 			a := identity.Address(m.Prefix, c.Number)
 			if m.Key == n.self() {
 				all = append([]netip.Addr{a}, all...)
-			} else if n.reg.Current(m) {
+			} else if n.reg.Current(m) && m.Role == record.RoleMember {
 				all = append(all, a)
 				n.want(m.Key, time.Minute) // somebody will connect
 			}

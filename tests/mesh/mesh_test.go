@@ -148,6 +148,12 @@ func TestGuest(t *testing.T) {
 	if out := b.cell("net", "why", "probe"); !strings.Contains(out, "meta l4proto tcp reject") || !strings.Contains(out, "the machine visitor is a guest here") {
 		t.Errorf("why: %s", out)
 	}
+	// Nobody is led to a guest by the name of a cell.
+	b.probe("lure")
+	a.eventually("the record of the guest's cell is there", func() bool { return a.nodes()["visitor"].Cells == 1 })
+	if out, err := a.try("use", "lure", "where"); err == nil || !strings.Contains(out, "no cell") {
+		t.Errorf("a guest's cell is called: %s", out)
+	}
 	if out, err := b.try("invite"); err == nil || !strings.Contains(out, "may not invite") {
 		t.Errorf("a guest invites: %s %v", out, err)
 	}
