@@ -11,7 +11,7 @@ import (
 )
 
 // inGuest are the packages of a guest beside a minimal base.
-const inGuest = "systemd,systemd-sysv,dbus,libpam-systemd,polkitd,curl,udev,iproute2,nftables,python3,initramfs-tools,linux-image-cloud-amd64"
+const inGuest = "systemd,systemd-sysv,dbus,libpam-systemd,polkitd,curl,udev,iproute2,nftables,wireguard-tools,python3,initramfs-tools,linux-image-cloud-amd64"
 
 // command runs a program and returns what it wrote.
 func command(dir, name string, args ...string) (string, error) {
