@@ -125,12 +125,9 @@ func slots(b []byte) (all []record.Slot, err error) {
 	return all, nil
 }
 
-// Choose chooses some of all at random.
-func Choose[T any](all []T, most int, shuffle func(n int, swap func(i, j int))) []T {
-	if shuffle == nil {
-		shuffle = rand.Shuffle
-	}
-	shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+// Choose chooses some of all at random, whose order it changes.
+func Choose[T any](all []T, most int) []T {
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	return all[:min(len(all), most)]
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -112,10 +113,9 @@ func (s *tissue) run() {
 					most = Many
 					time.Sleep(20 * time.Millisecond)
 				}
-				for range min(most, len(s.nodes)-1) {
-					if j := rand.IntN(len(s.nodes)); j != i {
-						go s.contact(s.nodes[i], s.nodes[j])
-					}
+				others := slices.Delete(slices.Clone(s.nodes), i, i+1)
+				for _, other := range Choose(others, most) {
+					go s.contact(s.nodes[i], other)
 				}
 			}
 		}()

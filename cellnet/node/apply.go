@@ -41,6 +41,7 @@ func (n *Node) apply() error {
 	if err != nil {
 		return err
 	}
+	n.claims = claims(n.reg.Members(), n.reg.Invites(), has)
 	out := n.reg.Revoked(self) // then nobody is there for this machine
 	for _, m := range n.reg.Members() {
 		if m.Key == self || out {
@@ -54,7 +55,7 @@ func (n *Node) apply() error {
 		} else {
 			want.Quarantine = append(want.Quarantine, m.Prefix)
 		}
-		if m.Stated {
+		if n.keyOf(m) != (wg.Key{}) {
 			peers = append(peers, wg.Peer{Key: n.keyOf(m), Allowed: m.Prefix, Keepalive: n.keepalive(m.Key)})
 			if other := n.otherKeyOf(m); other != (wg.Key{}) {
 				peers = append(peers, wg.Peer{Key: other}) // it may shake hands, and nothing else

@@ -17,14 +17,13 @@ var mflops = sync.OnceValue(func() uint64 {
 	if err != nil {
 		return 0
 	}
-	mhz, perCycle := clock(info), uint64(0)
+	mhz := clock(info)
 	if khz, err := os.ReadFile("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"); err == nil {
 		if v, err := strconv.ParseUint(string(bytes.TrimSpace(khz)), 10, 64); err == nil {
 			mhz = v / 1000
 		}
 	}
-	perCycle = vectors(info)
-	return uint64(runtime.NumCPU()) * mhz * perCycle
+	return uint64(runtime.NumCPU()) * mhz * vectors(info)
 })
 
 // clock is that of the first processor in MHz, as /proc/cpuinfo has it on x86; zero where it does not say.

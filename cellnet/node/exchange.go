@@ -63,7 +63,7 @@ func (n *Node) exchange(ctx context.Context) {
 				partners = append(partners, m)
 			}
 		}
-		for _, m := range exchange.Choose(partners, most, nil) {
+		for _, m := range exchange.Choose(partners, most) {
 			n.want(m.Key, 5*exchange.Round)
 			if how, _ := n.paths.How(m.Key); how >= paths.Direct {
 				n.ping(m) // its answer tells whether it has the same

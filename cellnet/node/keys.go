@@ -33,30 +33,47 @@ func (n *Node) devicePeers() (map[wg.Key]wg.State, error) {
 	return has, err
 }
 
-// keyOf is the key of WireGuard that a machine uses, and otherKeyOf the one that it does not; n.mu is held.
+// keyOf is the key of WireGuard that a machine uses, and otherKeyOf the one that it does not; zero where that is another machine's, for
+// which there is no peer. n.mu is held.
 func (n *Node) keyOf(m registry.Member) wg.Key {
-	if k := n.turned[m.Key]; k != (wg.Key{}) && k == wg.Key(m.Node.Next) {
-		return k
+	if n.hasTurned(m) {
+		return n.claimed(m, wg.Key(m.Node.Next))
 	}
-	return wg.Key(m.Node.WireGuard)
+	return n.claimed(m, wg.Key(m.Node.WireGuard))
 }
 
 func (n *Node) otherKeyOf(m registry.Member) wg.Key {
-	if k := wg.Key(m.Node.Next); k != n.keyOf(m) {
-		return k
+	if n.hasTurned(m) {
+		return n.claimed(m, wg.Key(m.Node.WireGuard))
 	}
-	return wg.Key(m.Node.WireGuard)
+	return n.claimed(m, wg.Key(m.Node.Next))
+}
+
+// hasTurned tells whether a machine uses the key that its record says comes next.
+func (n *Node) hasTurned(m registry.Member) bool {
+	k := n.turned[m.Key]
+	return k != (wg.Key{}) && k == wg.Key(m.Node.Next)
+}
+
+func (n *Node) claimed(m registry.Member, k wg.Key) wg.Key {
+	if n.claims[k] != m.Key {
+		return wg.Key{}
+	}
+	return k
 }
 
 // lookTurned moves a machine's addresses to its next key when it has shaken hands with that; n.mu is held.
 func (n *Node) lookTurned(m registry.Member, has map[wg.Key]wg.State) {
-	now, next := has[wg.Key(m.Node.WireGuard)], has[wg.Key(m.Node.Next)]
-	if n.keyOf(m) == wg.Key(m.Node.Next) || next.Handshake.IsZero() || next.Handshake.Before(now.Handshake) {
+	now, next := has[n.keyOf(m)], has[n.otherKeyOf(m)]
+	if n.hasTurned(m) || next.Handshake.IsZero() || next.Handshake.Before(now.Handshake) {
 		return
 	}
 	n.turned[m.Key] = wg.Key(m.Node.Next)
 	n.Log.Info("a node has turned to its next key", "node", m.Name)
-	err := n.dev.Set(wg.Peer{Key: n.otherKeyOf(m)})
+	var err error
+	if old := n.otherKeyOf(m); old != (wg.Key{}) {
+		err = n.dev.Set(wg.Peer{Key: old})
+	}
 	if err == nil {
 		err = n.dev.Set(wg.Peer{Key: n.keyOf(m), Allowed: m.Prefix, Keepalive: n.keepalive(m.Key)})
 	}

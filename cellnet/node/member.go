@@ -135,7 +135,7 @@ func (n *Node) Invite(role string, uses int, lifetime time.Duration) (string, er
 	}
 	t := join.Token{Tissue: n.reg.Tissue(), Name: n.reg.Name(), Secret: secret, Expires: expires}
 	for _, m := range n.reg.Members() {
-		if !m.Stated || !m.Signs || len(t.Seeds) == 4 && m.Key != n.self() {
+		if n.keyOf(m) == (wg.Key{}) || !m.Signs || len(t.Seeds) == 4 && m.Key != n.self() {
 			continue
 		}
 		seed := join.Seed{Node: m.Key, WireGuard: n.keyOf(m), Endpoints: m.Node.Endpoints}
@@ -323,7 +323,7 @@ func (n *Node) takeIn(from netip.Addr, r request) (*admission, error) {
 		return nil, err
 	}
 	k := own.Signer
-	body, err := record.ParseNode(own.Body)
+	_, err = record.ParseNode(own.Body)
 	switch {
 	case err != nil:
 		return nil, err
@@ -356,15 +356,18 @@ func (n *Node) takeIn(from netip.Addr, r request) (*admission, error) {
 	if _, err := n.reg.Put(own); err != nil {
 		return nil, err
 	}
-	// It is where its request comes from.
 	has, err := n.devicePeers()
 	if err == nil {
+		err = n.apply()
+	}
+	if m, ok := n.reg.Member(k); err == nil && ok {
+		// It is where its request comes from.
 		e := has[wg.Key(invite.Key)].Endpoint
 		n.remember(k, e)
-		err = n.dev.Set(wg.Peer{Key: wg.Key(body.WireGuard), Allowed: n.reg.Tissue().Node(k), Endpoint: e})
-	}
-	if err == nil {
-		err = n.apply()
+		if n.keyOf(m) == (wg.Key{}) {
+			return nil, errors.New("the machine states a key of WireGuard that is another one's")
+		}
+		err = n.dev.Set(wg.Peer{Key: n.keyOf(m), Allowed: m.Prefix, Endpoint: e})
 	}
 	if err == nil {
 		err = n.write()

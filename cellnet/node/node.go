@@ -85,6 +85,7 @@ type Node struct {
 	key       ed25519.PrivateKey
 	secret    wg.Key                  // of WireGuard
 	next      wg.Key                  // that it will turn to
+	claims    map[wg.Key]identity.Key // whose keys of WireGuard are
 	turned    map[identity.Key]wg.Key // keys to which others have turned, before their records say so
 	turning   time.Time               // until when somebody may be about to
 	boot      [16]byte                // differs for each process

@@ -250,14 +250,14 @@ func (n *Node) distance(k identity.Key) time.Duration {
 // lookOutside sees how this machine looks from outside and who helps it, and states it when that is another way than before.
 func (n *Node) lookOutside(v paths.View) (changed bool) {
 	outside, nat, sym := n.paths.Outside(n.own, v.Now)
-	helpers := n.paths.Helpers(n.own, v.Open, v.Now)
+	helpers := n.paths.Helpers(n.own, v.Open)
 	if slices.Equal(outside, n.outside) && nat == n.nat && slices.Equal(helpers, n.helpers) {
 		return false
 	}
 	before := n.helpers
 	n.outside, n.nat, n.sym, n.helpers = outside, nat, sym, helpers
 	for _, k := range append(before, helpers...) { // their keepalive
-		if m, ok := n.reg.Member(k); ok && m.Stated {
+		if m, ok := n.reg.Member(k); ok && n.keyOf(m) != (wg.Key{}) {
 			if err := n.dev.Set(wg.Peer{Key: n.keyOf(m), Allowed: m.Prefix, Keepalive: n.keepalive(k)}); err != nil {
 				n.Log.Warn("set a keepalive", "node", m.Name, "error", err)
 			}
@@ -318,6 +318,9 @@ func routed(e netip.AddrPort) bool {
 // act does what package paths wants done for a machine.
 func (n *Node) act(a paths.Action, m registry.Member, has map[wg.Key]wg.State) error {
 	key := n.keyOf(m)
+	if key == (wg.Key{}) {
+		return nil
+	}
 	if a.Endpoint.IsValid() {
 		if a.Anew {
 			if err := n.dev.Remove(key); err != nil {

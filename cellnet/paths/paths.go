@@ -224,16 +224,14 @@ func (p *Paths) Hint(k identity.Key, at netip.AddrPort, now time.Time) {
 func (p *Paths) Carried(k, via identity.Key, at netip.AddrPort, now time.Time) (do []Action) {
 	x := p.path(k)
 	p.Want(k, now.Add(hintGood))
-	if x.how == Direct && now.Sub(x.heard) < 2*quiet {
+	// Also when it is of no use here: the other side may send that way, and then it must not be taken for a place where that side is.
+	x.relays = append(slices.DeleteFunc(x.relays, func(c carriage) bool { return c.at == at }), carriage{at, via})
+	x.relays = x.relays[max(0, len(x.relays)-maxRelays):]
+	if x.how >= Direct && now.Sub(x.heard) < 2*quiet {
 		return nil
 	}
 	if x.how != Relayed {
 		x.how, x.began = Trying, now
-	}
-	x.relays = append(slices.DeleteFunc(x.relays, func(c carriage) bool { return c.at == at }), carriage{at, via})
-	x.relays = x.relays[max(0, len(x.relays)-maxRelays):]
-	if x.how == Relayed && now.Sub(x.heard) < 2*quiet {
-		return nil
 	}
 	x.via, x.relayed, x.relayAt, x.since, x.rest = via, at, now, now, time.Time{}
 	return []Action{{For: k, Endpoint: at, Anew: now.Sub(x.heard) >= session, Ping: true}}
@@ -288,7 +286,7 @@ func (p *Paths) Outside(own []netip.AddrPort, now time.Time) (at []netip.AddrPor
 
 // Helpers chooses the machines that keep this one reachable behind its NAT: they see it from outside, and have none before
 // themselves. Those that were chosen stay as long as they are reached.
-func (p *Paths) Helpers(own []netip.AddrPort, open []identity.Key, now time.Time) (all []identity.Key) {
+func (p *Paths) Helpers(own []netip.AddrPort, open []identity.Key) (all []identity.Key) {
 	good := func(k identity.Key) bool {
 		s, ok := p.seen[k]
 		x := p.peers[k]
@@ -400,6 +398,10 @@ func (p *Paths) step(k identity.Key, x *path, d Peer, f Facts, v View) []Action 
 			return []Action{{For: k, Endpoint: x.trying, Ping: true, Knock: x.knock(p.helpersFor(k, f, v), now)}}
 		}
 	case Direct:
+		if _, relay := x.carriedBy(d.Endpoint); relay {
+			x.reach(d, now)
+			return nil
+		}
 		x.direct = d.Endpoint
 	}
 	silent := quiet
@@ -515,11 +517,9 @@ func (p *Paths) attempt(k identity.Key, x *path, d Peer, f Facts, v View) []Acti
 	if !a.Ping && a.Knock == nil && a.Relay == (identity.Key{}) {
 		return nil
 	}
-	if a.Relay != (identity.Key{}) || a.Knock != nil {
-		for _, h := range append(slices.Clone(a.Knock), a.Relay) {
-			if h != (identity.Key{}) {
-				p.Want(h, now.Add(hintGood))
-			}
+	for _, h := range append(slices.Clone(a.Knock), a.Relay) {
+		if h != (identity.Key{}) {
+			p.Want(h, now.Add(hintGood))
 		}
 	}
 	return []Action{a}

@@ -311,7 +311,7 @@ func (m *machine) step() {
 		slices.SortFunc(f.Helpers, identity.Key.Compare)
 		return f, true
 	}
-	m.paths.Helpers(own, v.Open, w.now)
+	m.paths.Helpers(own, v.Open)
 	for _, a := range m.paths.Step(v) {
 		m.act(a)
 	}
@@ -466,5 +466,21 @@ func TestOutside(t *testing.T) {
 	}
 	if at, nat, _ := p.Outside(own, now.Add(time.Hour)); len(at) != 0 || nat {
 		t.Error("long ago:", at, nat)
+	}
+}
+
+// Who is reached directly, and begins to send through a relay, is not taken to be at the relay.
+func TestOneSidedRelay(t *testing.T) {
+	w, x, y, m := pair(t, portRestricted, portRestricted)
+	w.want(x, y, 10*time.Second)
+	relay := netip.AddrPortFrom(m.address, 50000)
+	if do := x.paths.Carried(y.key, m.key, relay, w.now); w.how(x, y) != Direct || do != nil {
+		t.Errorf("a path that works is given up: %v", do)
+	}
+	x.peers[y.key].Endpoint = relay
+	x.peers[y.key].Received += 100
+	x.step()
+	if how, via := x.paths.How(y.key); how != Relayed || via != m.key {
+		t.Errorf("it comes through the relay, and the path is %v through %x", how, via[:1])
 	}
 }

@@ -131,7 +131,6 @@ type used struct{ memory, seconds float64 }
 // usage is the resident memory of a node's cellnetd, and the processor's time that it has taken.
 func usage(t *testing.T, n *node) (u used) {
 	t.Helper()
-	pid := n.cell("systemctl", "show", "-P", "MainPID", "cellnetd")
 	// The manager has processes of its own: the one that is meant is found by its state directory.
 	all, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
@@ -153,6 +152,6 @@ func usage(t *testing.T, n *node) (u used) {
 		system, _ := strconv.ParseFloat(w[12], 64)
 		return used{pages * float64(os.Getpagesize()), (user + system) / 100}
 	}
-	t.Fatalf("no cellnetd of %s (%s there)", n.name, pid)
+	t.Fatalf("no cellnetd of %s", n.name)
 	return u
 }
