@@ -46,7 +46,7 @@ func newBed() (*bed, error) {
 		return nil, err
 	}
 	b := &bed{dir: dir}
-	for pkg, out := range map[string]string{"./cmd/cell": "cell", "./cmd/celld": "celld", "./bench/echo": "echo", "./examples/calculator": "calculator"} {
+	for pkg, out := range map[string]string{"./cmd/cell": "cell", "./cmd/celld": "celld", "./cmd/cell-membrane": "cell-membrane", "./cmd/cell-inside": "cell-inside", "./bench/echo": "echo", "./examples/calculator": "calculator"} {
 		c := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(dir, out), pkg)
 		c.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := c.CombinedOutput(); err != nil {
@@ -146,7 +146,7 @@ func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Micros
 
 func (b *bed) all() error {
 	line("measured", "result", "goal")
-	for _, part := range []func() error{b.start, b.wake, b.podman, b.upgrade, b.unchanged, b.sleepers} {
+	for _, part := range []func() error{b.start, b.wake, b.podman, b.upgrade, b.unchanged, b.reach, b.sleepers} {
 		if err := part(); err != nil {
 			return err
 		}

@@ -46,17 +46,31 @@ func (s *Server) Apply(ctx context.Context, dir string, owner int, asleep bool, 
 	return out, nil
 }
 
-// Start opens a stopped cell and its subtree.
+// Start opens a stopped cell and its subtree. A job that is named runs, and its end is waited for.
 func (s *Server) Start(ctx context.Context, name string, report func(api.Step)) ([]api.Step, error) {
 	root, r, err := s.rootOf(name)
 	if err != nil {
 		return nil, err
 	}
-	defer s.lock(root)()
+	unlock := s.lock(root)
 	f, err := s.load(r.Dir, r.Owner)
-	if err != nil {
-		return nil, err
+	var steps []api.Step
+	if err == nil {
+		steps, err = s.startCells(ctx, f, name, report)
 	}
+	unlock() // a run may take hours
+	n := (*manifest.Node)(nil)
+	if err == nil {
+		n = f.tree.Find(name)
+	}
+	if n == nil || n.Manifest.Speaks != "job" || slices.ContainsFunc(steps, func(st api.Step) bool { return st.Error != "" }) {
+		return steps, err
+	}
+	return append(steps, s.runNow(ctx, f, n, report)...), nil
+}
+
+func (s *Server) startCells(ctx context.Context, f *forest, name string, report func(api.Step)) ([]api.Step, error) {
+	root := f.tree.Root.Name
 	in := below(name)
 	if !slices.ContainsFunc(f.order, in) {
 		return nil, failure(api.ErrNotFound, "%s has no cell %q", root, name)
@@ -135,6 +149,14 @@ func (s *Server) run(ctx context.Context, f *forest, steps []reconcile.Step, asl
 				}
 			}
 			todo := byCell[n.Name]
+			// Also where nothing is to be done for the cell itself: one below it may have come.
+			if err := (release{n.Manifest.Dir}).children(childDirs(n)); err != nil {
+				o.failed = true
+				for _, st := range todo {
+					tell(st, time.Now(), err)
+				}
+				return
+			}
 			if len(todo) == 0 {
 				return
 			}
@@ -152,6 +174,16 @@ func (s *Server) run(ctx context.Context, f *forest, steps []reconcile.Step, asl
 	}
 	wg.Wait()
 	return out
+}
+
+// childDirs are the directories of a cell's children that lie in its own, relative to it.
+func childDirs(n *manifest.Node) (dirs []string) {
+	for _, c := range n.Children {
+		if d, ok := strings.CutPrefix(c.Manifest.Dir, n.Manifest.Dir+"/"); ok && !strings.Contains(d, "\n") {
+			dirs = append(dirs, d)
+		}
+	}
+	return dirs
 }
 
 // cell carries out the steps of one cell's instances and tells whether all worked. A new version or definition goes to
@@ -212,9 +244,14 @@ func (s *Server) roll(ctx context.Context, r release, f *forest, steps []reconci
 		begin, p := time.Now(), f.pairs[st.Name]
 		var err error
 		switch {
+		case st.Verb == reconcile.Replace && p.Job():
+			var runs bool
+			if runs, err = s.replaceJob(ctx, p); runs {
+				st.Reason += "; holds from the next run on"
+			}
 		case st.Verb == reconcile.Replace:
 			err = s.exchange(ctx, p)
-		case asleep:
+		case asleep, p.Job(): // the next run is one of the new version
 		default:
 			err = s.restart(ctx, p)
 		}
@@ -299,6 +336,14 @@ func (s *Server) Stop(ctx context.Context, name string, forget bool) error {
 	}
 	slices.SortFunc(names, s.stopOrder(r))
 	for _, n := range names {
+		if forget && states[n].Job {
+			if err := s.Systemd.ForgetTimer(ctx, n); err != nil {
+				s.Log.Warn("forget a job's last run", "cell", n, "error", err)
+			}
+			if err := s.Runs.Forget(n); err != nil {
+				s.Log.Warn("forget a job's runs", "cell", n, "error", err)
+			}
+		}
 		if err := s.close(ctx, n); err != nil {
 			return err
 		}

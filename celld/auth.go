@@ -1,6 +1,7 @@
 package celld
 
 import (
+	"errors"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/journal"
 
 	"github.com/cell-network/cell/celld/unit"
 	"github.com/cell-network/cell/sdk/api"
@@ -55,8 +58,17 @@ func (s *Server) mayCall(who Caller, name string) (denied []string, err error) {
 	if err == nil && !allowed {
 		err = failure(api.ErrDenied, "%s may not call %s: %s", who, unit.Base(name), rule)
 		s.Log.Warn("denied", "caller", who.String(), "cell", name)
+		s.tell(unit.Base(name), err.Error())
 	}
 	return denied, err
+}
+
+// tell writes a line to the log of a cell that says nothing itself of it.
+func (s *Server) tell(cell, text string) {
+	err := journal.Send(text, journal.PriWarning, map[string]string{"SYSLOG_IDENTIFIER": cell, "CELL": cell})
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.Log.Debug("write to the log of a cell", "cell", cell, "error", err)
+	}
 }
 
 // judge is mayCall with the rule that decides, and tells nobody.

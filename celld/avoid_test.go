@@ -34,11 +34,12 @@ func TestAvoid(t *testing.T) {
 	seen := func(name string, avoid ...string) (all []string) {
 		t.Helper()
 		for range 6 {
-			c, at, replicas, err := s.connectAny(t.Context(), n, name, avoid)
+			to, err := s.connectAny(t.Context(), n, name, Wish{Avoid: avoid})
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.Close()
+			to.File.Close()
+			at, replicas := to.Instance, to.Replicas
 			if want := len(unit.Instances(n)); name == n.Name && replicas != want || name != n.Name && replicas != 1 {
 				t.Errorf("%s has %d replicas, not %d", name, replicas, want)
 			}
@@ -62,6 +63,11 @@ func TestAvoid(t *testing.T) {
 			t.Errorf("%s without %v: %v, want %v", c.name, c.avoid, got, c.want)
 		}
 	}
+	s.unwell = map[string]bool{"work:3": true}
+	if got := seen("work"); !slices.Equal(got, []string{"work", "work:2"}) {
+		t.Errorf("with one that is unwell: %v", got)
+	}
+	s.unwell = nil
 	listeners["work:2"].Close()
 	if got := seen("work", "work", "work:3"); !slices.Equal(got, []string{"work", "work:3"}) {
 		t.Errorf("with none but those to avoid: %v", got)

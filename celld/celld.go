@@ -29,19 +29,21 @@ import (
 type Server struct {
 	Systemd   *systemd.Conn
 	Store     *store.Store
+	Runs      *store.Runs // of jobs
 	SocketDir string
 	LinkDir   string // SocketDir as programs outside of an embedded manager see it
 	System    bool   // the machine's manager: cells run as the owners of their directories
 	User      bool   // an ordinary user's manager
 	Helper    string // path of celld
-	Notify    string // the manager's notification socket, where ProtectHome hides it: below /run/user
 	Log       *slog.Logger
 	Mesh      Mesh // to other machines; nil for none
+	GPUs      GPUs // of this machine; nil for none
 
 	Key      ed25519.PrivateKey // signs introductions
 	Lifetime time.Duration      // of introductions; 0 is the longest
 
 	known trees // as they were read last
+	gpus  gpus
 
 	tables struct {
 		sync.Mutex
@@ -52,13 +54,18 @@ type Server struct {
 	trees    map[string]*sync.Mutex
 	limits   map[string]string // last limits set, by instance
 	health   map[string]health // by instance
+	unwell   map[string]bool   // instances that say so themselves
 	watchers map[*watcher]struct{}
 	last     map[string]string               // what happened last, by instance
 	callers  map[string]map[string]time.Time // of cells, by name: when they were connected last
 	rewanted chan struct{}                   // see wanted
 
-	changedCells chan struct{}  // see recelled
-	turns        map[string]int // how often a cell was connected to, which chooses among replicas
+	ports        map[string]*served          // by instance: where it is asked for connections to its port
+	joined       map[string]map[string]joins // by caller and need
+	machine      string                      // name of this machine; see here
+	inTissue     bool                        // it is that in a tissue
+	changedCells chan struct{}               // see recelled
+	turns        map[string]int              // how often a cell was connected to, which chooses among replicas
 }
 
 // Error is an answer for a caller: a D-Bus error name and a text.
@@ -93,7 +100,7 @@ func (s *Server) lock(root string) (unlock func()) {
 
 // place describes where a cell in dir runs; under the machine's manager it runs as uid, who has to own it.
 func (s *Server) place(dir string, uid int) (unit.Place, error) {
-	at := unit.Place{SocketDir: s.SocketDir, User: s.User, Helper: s.Helper, Notify: s.Notify, Proxy: "/lib/systemd/systemd-socket-proxyd"}
+	at := unit.Place{SocketDir: s.SocketDir, User: s.User, Programs: filepath.Dir(s.Helper), Proxy: "/lib/systemd/systemd-socket-proxyd"}
 	st, err := os.Stat(dir)
 	if err != nil {
 		return at, failure(api.ErrNotFound, "%v", err)
@@ -112,8 +119,7 @@ func (s *Server) place(dir string, uid int) (unit.Place, error) {
 		return at, failure(api.ErrInvalid, "%s: its owner has no account: %v", dir, err)
 	}
 	at.Owner = u.Username
-	at.Home, err = homeOf(dir)
-	return at, err
+	return at, nil
 }
 
 // forest is a tree with the units it becomes.
@@ -160,6 +166,11 @@ func below(root string) func(string) bool {
 		name = unit.Base(name)
 		return name == root || strings.HasPrefix(name, root+".")
 	}
+}
+
+// stopped tells whether an instance, or a cell above it, was stopped by hand.
+func stopped(r store.Root, name string) bool {
+	return slices.ContainsFunc(r.Stopped, func(n string) bool { return below(n)(name) })
 }
 
 // each runs f for every item, sixteen at a time, and returns the first error.
@@ -241,7 +252,7 @@ func (s *Server) plan(ctx context.Context, f *forest, changed []string, asleep b
 			}
 		}
 		seen[name] = reconcile.Seen{
-			Name: name, Hash: st.Hash, Socket: st.Socket == "active",
+			Name: name, Hash: st.Hash, Socket: st.Trigger == "active",
 			Active: st.Service == "active" || st.Service == "activating" || st.Service == "reloading",
 		}
 	}
@@ -249,7 +260,7 @@ func (s *Server) plan(ctx context.Context, f *forest, changed []string, asleep b
 	for _, name := range f.order {
 		p := f.pairs[name]
 		w := reconcile.Wanted{
-			Name: name, Hash: p.Hash, Asleep: asleep,
+			Name: name, Hash: p.Hash, Asleep: asleep || p.Job(),
 			Changed: release{p.Manifest.Dir}.pending() || slices.Contains(changed, unit.Base(name)),
 		}
 		if st := states[name]; st != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // doze puts a program to sleep that takes the socket but knows nothing of idleness: when for its idle time it had no
-// connection and used next to no processor time, it is stopped; its socket wakes it again. Cells of the SDK and proxies
+// connection and used next to no processor time, it is stopped; its socket wakes it again. Cells of the SDK
 // do that themselves, so nothing here runs for them.
 func (s *Server) doze(ctx context.Context, name string) {
 	v, err := s.Systemd.One(ctx, unit.ServiceUnit(name), "Service", "Environment")
@@ -45,6 +45,9 @@ func (s *Server) watchIdle(ctx context.Context, name string, limit time.Duration
 			idle = time.Now()
 		}
 		used = st.CPU
+		if time.Since(idle) >= limit && s.handedOver(ctx, name) > 0 { // asked late, as it costs the cell some work
+			idle = time.Now()
+		}
 		if time.Since(idle) >= limit {
 			if err := s.Systemd.Stop(ctx, unit.ServiceUnit(name)); err != nil {
 				s.Log.Error("put to sleep", "cell", name, "error", err)

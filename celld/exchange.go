@@ -76,17 +76,15 @@ func (s *Server) retire(ctx context.Context, name string) error {
 		}
 	}
 	// The service goes before its socket, so that a caller who was accepted is served to the end.
-	for _, u := range []string{unit.ServiceUnit(name), unit.ProgramUnit(name)} {
-		if err := s.Systemd.Stop(ctx, u); err != nil {
-			return err
-		}
-	}
-	return s.stopUnits(ctx, unit.SocketUnit(name), unit.ServiceUnit(name), unit.ProgramUnit(name))
+	err := s.stopUnits(ctx, unit.ServiceUnit(name), unit.SocketUnit(name), unit.ServiceUnit(name))
+	s.gpus.forget(name)
+	return err
 }
 
 // closeUnits stops all units of an instance and leaves the public path alone.
 func (s *Server) closeUnits(ctx context.Context, name string) error {
 	err := s.stopUnits(ctx, unit.All(name)...)
+	s.gpus.forget(name)
 	if err == nil {
 		s.happened(name, "gone", "")
 	}

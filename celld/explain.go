@@ -2,20 +2,25 @@ package celld
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cell-network/cell/celld/systemd"
 	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/membrane/spec"
 	"github.com/cell-network/cell/sdk/api"
 	"github.com/cell-network/cell/sdk/manifest"
 )
 
 // Explain says what a cell asks for and what of it holds. "Enforced" is what a probe saw, the controllers of the cell's
-// control group and the namespaces of its process, and never merely that systemd accepted a property.
+// control group and what is refused inside of its membrane, and never merely that systemd accepted a property.
 func (s *Server) Explain(ctx context.Context, name string) ([]api.Rule, error) {
 	root, r, err := s.rootOf(name)
 	if err != nil {
@@ -29,29 +34,68 @@ func (s *Server) Explain(ctx context.Context, name string) ([]api.Rule, error) {
 	if !ok {
 		return nil, failure(api.ErrNotFound, "%s has no cell %q", root, name)
 	}
-	st := &systemd.State{Name: name, Proxied: p.Program != nil}
+	st := &systemd.State{Name: name}
 	if err := s.Systemd.Detail(ctx, st); err != nil {
 		return nil, err
 	}
-	rules := unitRules(p)
+	rules := append(unitRules(p), needRules(p)...)
 	rules = append(rules, s.limitRules(p, st)...)
-	return append(rules, s.sandboxRules(p, st, r.Owner)...), nil
+	rules = append(rules, s.gpuRule(p, st)...)
+	at, err := s.place(p.Manifest.Dir, r.Owner)
+	if err != nil {
+		return nil, err
+	}
+	return append(rules, s.membraneRules(ctx, p, at)...), nil
 }
 
 func unitRules(p unit.Pair) []api.Rule {
 	rule := func(name, what string) api.Rule { return api.Rule{Group: "units", What: name, Requested: what} }
 	rules := []api.Rule{
-		rule(unit.SocketUnit(p.Name), "listens for callers"),
+		rule(p.Trigger(), starts(p)),
 		rule(unit.ServiceUnit(p.Name), strings.Join(p.Manifest.Exec, " ")),
-	}
-	if p.Program != nil {
-		rules[1].Requested = "proxy to port " + strconv.Itoa(p.Manifest.Port)
-		rules = append(rules, rule(unit.ProgramUnit(p.Name), strings.Join(p.Manifest.Exec, " ")))
 	}
 	if p.Door != nil {
 		rules = append(rules, rule(unit.DoorSocket(p.Name), "opens "+strings.Join(p.Door.Publish, ", ")))
 	}
+	if h := p.Manifest.Life.Health; h != nil {
+		rules = append(rules, api.Rule{Group: "units", What: "health", Requested: checks(h)})
+	}
 	return append(rules, rule(unit.SliceName(unit.Base(p.Name)), "bounds the cell and its children"))
+}
+
+// checks says how a health is looked at.
+func checks(h *manifest.Health) string {
+	what := "connect"
+	switch {
+	case h.HTTP != "":
+		what = "GET " + h.HTTP
+	case len(h.Command) > 0:
+		what = strings.Join(h.Command, " ")
+	}
+	return fmt.Sprintf("%s every %v, at most %v, again after %d failures", what, h.Interval, h.Timeout, h.Failures)
+}
+
+// starts says what the unit before the service does.
+func starts(p unit.Pair) string {
+	switch {
+	case !p.Job():
+		return "listens for callers"
+	case p.Manifest.Life.Schedule == "":
+		return "no schedule: cell start " + p.Name
+	}
+	return "runs it: " + p.Manifest.Life.Schedule
+}
+
+// needRules are the names by which a program without the SDK reaches other cells.
+func needRules(p unit.Pair) (rules []api.Rule) {
+	for _, n := range p.Seal.Needs {
+		r := api.Rule{Group: "needs", What: fmt.Sprintf("%s:%d", n.Host, n.Port), Requested: "cell " + n.Name, By: "cell-inside", Enforced: "–"} // nothing tries it
+		rules = append(rules, r)
+	}
+	for _, h := range p.Seal.Hosts {
+		rules = append(rules, api.Rule{Group: "needs", What: h, Requested: "host outside", By: "cell-inside", Enforced: "–"})
+	}
+	return rules
 }
 
 const cgroupRoot = "/sys/fs/cgroup"
@@ -162,138 +206,92 @@ func lastLine(s string) string {
 	return lines[len(lines)-1]
 }
 
-func (s *Server) sandboxRules(p unit.Pair, st *systemd.State, owner int) []api.Rule {
+// probing is how long a probe may take: it is some dozen system calls, but the machine may be slow.
+const probing = 30 * time.Second
+
+// membraneRules says of each rule whether it holds: a probe has tried to break it, sealed as the cell is.
+func (s *Server) membraneRules(ctx context.Context, p unit.Pair, at unit.Place) []api.Rule {
+	m := p.Manifest
+	requested := map[string]string{
+		spec.Files: "its directory, /usr, what programs need of /etc", spec.Processes: "its own", spec.Network: "none", spec.Sockets: "the broker's",
+		spec.Memory: "its own", spec.Rights: "none", spec.Devices: "null, zero, full, random, tty", spec.Spaces: "as they are", spec.Groups: "read-only",
+		spec.Calls: "those of a service",
+	}
+	if m.Net.Internet {
+		requested[spec.Network] = "the machine's"
+	}
+	if m.User == "root" {
+		requested[spec.Rights] = "those of user 0 of its own users"
+	}
+	if m.Resources.GPU != nil {
+		requested[spec.Devices] += ", its GPUs"
+	}
+	if len(m.Paths) > 0 {
+		requested[spec.Files] += fmt.Sprintf(", %d of [paths]", len(m.Paths))
+	}
+	results, err := s.probe(ctx, p, at)
 	var rules []api.Rule
-	add := func(what, requested, by string, probe func(pid int) string) {
-		r := api.Rule{Group: "sandbox", What: what, Requested: requested, By: by}
+	for _, name := range spec.Rules {
+		r := api.Rule{Group: "membrane", What: name, Requested: requested[name], By: "–"}
+		var by, broken []string
+		tried := 0
+		for _, x := range results {
+			if x.Rule != name || x.Skipped {
+				continue
+			}
+			tried++
+			for who := range strings.SplitSeq(x.By, ", ") {
+				if !slices.Contains(by, who) {
+					by = append(by, who)
+				}
+			}
+			if !x.Held() {
+				broken = append(broken, x.What)
+			}
+		}
 		switch {
-		case requested == "–":
-			r.By, r.Enforced = "–", "–"
-		case s.Systemd.Unknown(by):
-			r.Enforced = "no: this systemd (" + s.Systemd.Version() + ") does not know it"
-		case st.PID == 0:
-			r.Enforced = "asleep: nothing to probe"
+		case err != nil:
+			r.Enforced = "not known: " + err.Error()
+		case len(broken) > 0:
+			r.Enforced = "no: " + strings.Join(broken, ", ")
 		default:
-			r.Enforced = probe(int(st.PID))
+			r.Enforced = fmt.Sprintf("yes: %d attempts refused", tried)
+		}
+		if len(by) > 0 {
+			r.By = strings.Join(by, ", ")
 		}
 		rules = append(rules, r)
 	}
-	network := "none"
-	if p.Manifest.Net.Internet {
-		network = "–"
-	}
-	// A process shows its namespaces to those of its own user.
-	differs := func(ns string) func(pid int) string {
-		return func(pid int) (seen string) {
-			if err := s.as(owner, func() { seen = differs(pid, ns) }); err != nil {
-				return "not known: " + cause(err)
-			}
-			return seen
-		}
-	}
-	add("network", network, "PrivateNetwork", differs("net"))
-	add("system", "read-only", "ProtectSystem", func(pid int) string {
-		return mounted(pid, func(_, theirs mounts) bool { return theirs["/"].readOnly })
-	})
-	add("homes of others", "hidden", "ProtectHome", func(pid int) string { return covered(pid, "/home", "/root", "/run/user") })
-	add("temporary files", "its own", "PrivateTmp", func(pid int) string { return covered(pid, "/tmp") })
-	add("devices", "none", "PrivateDevices", func(pid int) string { return covered(pid, "/dev") })
-	add("new rights", "none", "NoNewPrivileges", func(pid int) string { return statusIs(pid, "NoNewPrivs", "1") })
-	add("capabilities", "none", "CapabilityBoundingSet", func(pid int) string { return statusIs(pid, "CapBnd", "0000000000000000") })
-	add("system calls", "@system-service", "SystemCallFilter", func(pid int) string { return statusIs(pid, "Seccomp", "2") })
-	user := "–"
-	if s.User {
-		user = "its own namespace"
-	}
-	add("user ids", user, "PrivateUsers", differs("user"))
 	return rules
 }
 
-const notApplied = "no: systemd did not apply it"
-
-// differs compares a process's namespace with celld's own, which is the manager's for those that are asked for here.
-func differs(pid int, ns string) string {
-	theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, ns))
-	if err != nil {
-		return "not known: " + cause(err)
+func (s *Server) probe(ctx context.Context, p unit.Pair, at unit.Place) ([]spec.Result, error) {
+	host, _ := os.Hostname()
+	w := spec.World{Dir: p.Manifest.Dir, Internet: p.Manifest.Net.Internet, Root: p.Manifest.User == "root", PID: os.Getpid(), Host: host}
+	for name, r := range s.Store.Roots() {
+		if name != unit.Base(p.Name) && !strings.HasPrefix(p.Name, name+".") {
+			w.Neighbour, w.Socket = r.Dir, unit.SocketPath(s.SocketDir, name)
+		}
 	}
-	own, err := os.Readlink("/proc/self/ns/" + ns)
-	switch {
-	case err != nil:
-		return "not known: " + cause(err)
-	case own == theirs:
-		return notApplied
-	}
-	return "yes"
-}
-
-// mounts are what a process sees mounted, by mount point.
-type mounts map[string]mount
-
-type mount struct {
-	device, root string // of the file system, and which directory of it
-	readOnly     bool
-}
-
-// mountsOf reads the mounts of a process, of which everybody may know (proc(5), mountinfo).
-func mountsOf(pid int) (mounts, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	world, err := json.Marshal(w)
 	if err != nil {
 		return nil, err
 	}
-	all := mounts{}
-	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) > 5 { // of several at one place the last one is seen
-			all[f[4]] = mount{f[2], f[3], f[5] == "ro" || strings.HasPrefix(f[5], "ro,")}
-		}
+	ctx, cancel := context.WithTimeout(ctx, probing)
+	defer cancel()
+	name, props := unit.Probe(p, at, string(world))
+	out, said, err := s.Systemd.Output(ctx, name, props)
+	if text := strings.TrimSpace(string(said)); err != nil && text != "" {
+		return nil, errors.New(lastLine(text))
 	}
-	return all, nil
-}
-
-// mounted compares what a process sees mounted with what the manager does, whose child celld is: celld has mounts of its own.
-func mounted(pid int, holds func(managers, theirs mounts) bool) string {
-	theirs, err := mountsOf(pid)
 	if err != nil {
-		return "not known: " + cause(err)
+		return nil, err
 	}
-	managers, err := mountsOf(os.Getppid())
-	switch {
-	case err != nil:
-		return "not known: " + cause(err)
-	case !holds(managers, theirs):
-		return notApplied
+	var results []spec.Result
+	if err := json.Unmarshal(out, &results); err != nil {
+		return nil, fmt.Errorf("the probe says nothing (%s)", strings.TrimSpace(string(said)))
 	}
-	return "yes"
-}
-
-// covered tells whether a process sees something else at each of the places that there are.
-func covered(pid int, places ...string) string {
-	return mounted(pid, func(managers, theirs mounts) bool {
-		for _, place := range places {
-			there, ok := theirs[place]
-			if _, err := os.Stat(place); err == nil && (!ok || there.device == managers[place].device && there.root == managers[place].root) {
-				return false
-			}
-		}
-		return true
-	})
-}
-
-// statusIs compares a line of /proc/PID/status (proc(5)).
-func statusIs(pid int, key, want string) string {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return "not known: " + cause(err)
-	}
-	for line := range strings.Lines(string(data)) {
-		if v, ok := strings.CutPrefix(line, key+":"); ok {
-			if strings.TrimSpace(v) == want {
-				return "yes"
-			}
-			return notApplied
-		}
-	}
-	return "not known: the kernel does not say"
+	return results, nil
 }
 
 func cause(err error) string {

@@ -9,8 +9,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,9 +62,17 @@ type Introduced struct {
 	Replicas int           // that the cell has
 	Takes    time.Duration // what calls took there, as far as is known
 	File     *os.File
+	TCP      bool // what was wished: the program's own connection
+	Confined bool // it leads to the instance and nowhere else, whatever its holder does
 	Instance string
 	Nonce    []byte // nil when the cell speaks http or tcp, which nothing is written to
 	Expires  time.Time
+}
+
+// stream is what an introduction is written to.
+type stream interface {
+	io.Writer
+	SetWriteDeadline(t time.Time) error
 }
 
 // nonce is that of a connection. Its second half says that this celld, or one before it, granted the connection to that caller
@@ -89,7 +97,7 @@ func (s *Server) introduction(who Caller, instance string, nonce []byte, denied 
 }
 
 // introduce writes into a connection who is about to use it.
-func (s *Server) introduce(c net.Conn, who Caller, instance string, denied []string) (nonce []byte, expires time.Time, err error) {
+func (s *Server) introduce(c stream, who Caller, instance string, denied []string) (nonce []byte, expires time.Time, err error) {
 	random := make([]byte, 16)
 	_, _ = rand.Read(random) // never fails
 	nonce = s.nonce(random, who, instance)

@@ -6,7 +6,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -19,7 +18,7 @@ import (
 
 // The machine's celld and PID 1 are root and work on directories that ordinary users change at any moment. What is read
 // for a user is therefore read with that user's rights, what runs runs as the user on whose behalf it was asked for, and
-// no path that the user controls is bound by PID 1 into a sandbox.
+// what a cell sees is opened with its owner's rights.
 
 // OwnerOf tells whom a cell in dir runs as; it looks with the rights of the user who asks.
 func (s *Server) OwnerOf(dir string, caller int) (uid int, err error) {
@@ -50,6 +49,13 @@ func (s *Server) OwnerOfCell(name string) (uid int, err error) {
 func (s *Server) loadTree(dir string, uid int) (tree *manifest.Tree, errs manifest.Errors) {
 	if err := s.as(uid, func() { tree, errs = manifest.LoadTree(dir) }); err != nil {
 		return nil, manifest.Errors{{File: filepath.Join(dir, manifest.File), Pos: manifest.Pos{Line: 1, Col: 1}, Msg: err.Error()}}
+	}
+	if tree == nil {
+		return nil, errs
+	}
+	if here := s.here(); len(tree.Leave(here)) > 0 && len(tree.Nodes) == 0 {
+		pos := manifest.Pos{Line: 1, Col: 1}
+		return nil, manifest.Errors{{File: filepath.Join(dir, manifest.File), Pos: pos, Msg: fmt.Sprintf("%s is pinned to %s, and this machine is %s", tree.Root.Name, tree.Root.Manifest.Pin, here)}}
 	}
 	return tree, errs
 }
@@ -119,35 +125,6 @@ func safePath(dir string, uid int) error {
 			return nil
 		}
 	}
-}
-
-// hiding are the directories that the sandbox covers with an empty one.
-var hiding = []string{"/home", "/root", "/run/user"}
-
-// homeOf is the part of a hidden directory that a user's cell has to see: the outermost directory above it that the user
-// may exchange, for what lies further in could be a link to somewhere else by the time PID 1 binds it.
-func homeOf(dir string) (string, error) {
-	in := func(of string) bool { return dir == of || strings.HasPrefix(dir, of+"/") }
-	if in("/tmp") || in("/var/tmp") {
-		return "", failure(api.ErrInvalid, "%s: a user's cell of the machine's manager cannot live in /tmp, which every cell has for itself; move it to the home directory", dir)
-	}
-	if !slices.ContainsFunc(hiding, in) {
-		return "", nil
-	}
-	var above []string
-	for d := dir; d != "/"; d = filepath.Dir(d) {
-		above = append(above, d)
-	}
-	for _, d := range slices.Backward(above) {
-		st, err := os.Lstat(d)
-		if err != nil {
-			return "", failure(api.ErrNotFound, "%v", err)
-		}
-		if o, _ := owner(st); o != 0 || st.Mode().Perm()&0o022 != 0 {
-			return d, nil
-		}
-	}
-	return dir, nil
 }
 
 // mayPublish refuses ports that ordinary users cannot open: it is PID 1 who opens them.

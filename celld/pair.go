@@ -1,11 +1,14 @@
 package celld
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,7 +35,7 @@ func (s *Server) open(ctx context.Context, p unit.Pair, asleep bool) error {
 	if p.Door != nil {
 		err = s.door(ctx, p)
 	}
-	if err == nil && !asleep {
+	if err == nil && !asleep && !p.Job() {
 		err = s.start(ctx, p)
 	}
 	if err != nil {
@@ -47,7 +50,17 @@ func (s *Server) openPair(ctx context.Context, p unit.Pair) error {
 	if err := s.setSlices(ctx, p); err != nil {
 		return err
 	}
+	if p.Manifest.Resources.GPU != nil {
+		return s.openGranted(ctx, p, func(p unit.Pair) error { return s.openUnits(ctx, p) })
+	}
+	return s.openUnits(ctx, p)
+}
+
+func (s *Server) openUnits(ctx context.Context, p unit.Pair) error {
 	err := s.Systemd.Open(ctx, p)
+	if p.Job() && systemd.IsInvalid(err) {
+		return failure(api.ErrInvalid, "schedule %q of %s: %v", p.Manifest.Life.Schedule, p.Manifest.Dir, err)
+	}
 	if systemd.IsLoaded(err) {
 		// A failed unit that is not collected yet keeps its name.
 		_ = s.closeUnits(ctx, p.Name)
@@ -108,11 +121,7 @@ func (s *Server) limit(ctx context.Context, p unit.Pair) error {
 		}
 		s.limitsSet(unit.Pair{Name: sl.Name, Limits: sl.Limits})
 	}
-	name := unit.ServiceUnit(p.Name)
-	if p.Program != nil {
-		name = unit.ProgramUnit(p.Name)
-	}
-	if err := s.Systemd.SetProperties(ctx, name, p.Limits); err != nil {
+	if err := s.Systemd.SetProperties(ctx, unit.ServiceUnit(p.Name), p.Limits); err != nil {
 		return fmt.Errorf("limit %s: %w", p.Name, err)
 	}
 	s.limitsSet(p)
@@ -121,38 +130,80 @@ func (s *Server) limit(ctx context.Context, p unit.Pair) error {
 
 // start starts the service and explains a failure in the words of its exit.
 func (s *Server) start(ctx context.Context, p unit.Pair) error {
-	return s.ready(ctx, p, s.Systemd.Start(ctx, unit.ServiceUnit(p.Name)))
+	begun := time.Now()
+	return s.ready(ctx, p, begun, s.Systemd.Start(ctx, unit.ServiceUnit(p.Name)))
 }
 
 // restart gives a pair's program the version that run/exec names.
 func (s *Server) restart(ctx context.Context, p unit.Pair) error {
-	if p.Program != nil {
-		// The proxy is bound to the program: it ends with it and comes back with the next start.
-		if err := s.ready(ctx, p, s.Systemd.Restart(ctx, unit.ProgramUnit(p.Name))); err != nil {
-			return err
-		}
-		return s.start(ctx, p)
-	}
-	return s.ready(ctx, p, s.Systemd.Restart(ctx, unit.ServiceUnit(p.Name)))
+	begun := time.Now()
+	return s.ready(ctx, p, begun, s.Systemd.Restart(ctx, unit.ServiceUnit(p.Name)))
 }
 
 // settle is how long a program that notifies nobody must stay up to count as started. It is shorter than RestartSec, so
 // that the end of a program is seen before systemd has started it again.
 const settle = 200 * time.Millisecond
 
-// ready waits for what ends a start beyond systemd's job, and turns a failed job into the reason of the failure.
-func (s *Server) ready(ctx context.Context, p unit.Pair, err error) error {
-	st := systemd.State{Name: p.Name, Proxied: p.Program != nil}
-	if err == nil && p.Manifest.Life.Ready == "started" {
+// settled waits until a program has stayed up for settle. Only what it computed and slept counts: on a busy machine it may otherwise
+// not have come to what it fails at. Where it does not get there, settledAnyway ends the waiting.
+func (s *Server) settled(ctx context.Context, st *systemd.State) error {
+	const tick, settledAnyway = settle / 10, 50 * settle
+	begun, last := time.Now(), time.Now()
+	var slept time.Duration
+	for {
 		select {
-		case <-time.After(settle):
+		case <-time.After(tick):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if derr := s.Systemd.Detail(ctx, &st); derr == nil && st.Service != "active" {
-			return failure(api.ErrNotReady, "%s", reason(&st))
+		// The program is looked at before its state is asked for: one that ends in between is not taken for one that goes on.
+		pid := st.PID
+		computed, sleeps, ended := pulse(pid)
+		now := time.Now()
+		if sleeps {
+			slept += min(now.Sub(last), 2*tick) // more, and this process was the one that waited
 		}
-		return nil
+		last = now
+		if err := s.Systemd.Detail(ctx, st); err == nil && st.Service != "active" {
+			return failure(api.ErrNotReady, "%s", reason(st))
+		}
+		if st.PID != pid {
+			slept = 0 // the first look, or its next run
+		}
+		if !ended && st.PID == pid && computed+slept >= settle || now.Sub(begun) > settledAnyway {
+			return nil
+		}
+	}
+}
+
+// pulse is how long the busiest thread of a process has computed, whether now all of them sleep rather than wait for a processor or a
+// disk, and whether it has ended without its parent having noticed yet (schedstat and stat of proc(5)). One that cannot be seen sleeps.
+func pulse(pid uint32) (computed time.Duration, sleeps, ended bool) {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	sleeps, ended = true, len(threads) > 0
+	for _, t := range threads {
+		b, _ := os.ReadFile(t + "/schedstat")
+		if fields := strings.Fields(string(b)); len(fields) == 3 {
+			n, _ := strconv.ParseInt(fields[0], 10, 64)
+			computed = max(computed, time.Duration(n))
+		}
+		b, _ = os.ReadFile(t + "/stat")
+		switch i := bytes.LastIndex(b, []byte(") ")); { // the name before it may have a parenthesis of its own
+		case i < 0 || len(b) < i+3 || b[i+2] == 'Z' || b[i+2] == 'X':
+		case b[i+2] == 'R' || b[i+2] == 'D':
+			sleeps, ended = false, false
+		default:
+			ended = false
+		}
+	}
+	return computed, sleeps && !ended, ended
+}
+
+// ready waits for what ends a start beyond systemd's job, and turns a failed job into the reason of the failure. The start was begun then.
+func (s *Server) ready(ctx context.Context, p unit.Pair, begun time.Time, err error) error {
+	st := systemd.State{Name: p.Name}
+	if err == nil && p.Manifest.Life.Ready == "started" && !p.Job() {
+		return s.settled(ctx, &st)
 	}
 	var job *systemd.JobError
 	if !errors.As(err, &job) {
@@ -161,6 +212,9 @@ func (s *Server) ready(ctx context.Context, p unit.Pair, err error) error {
 	if derr := s.Systemd.Detail(context.WithoutCancel(ctx), &st); derr == nil {
 		if st.Result == "timeout" {
 			return failure(api.ErrNotReady, "it was not ready within %v", p.Manifest.Life.ReadyWithin)
+		}
+		if h := s.healthOf(p.Name); st.Result == "success" && h.text != "" && h.at.After(begun) {
+			return failure(api.ErrNotReady, "%s", h.text) // the next run has begun, which knows nothing of this one
 		}
 		return failure(api.ErrNotReady, "%s", reason(&st))
 	}

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/membrane/spec"
 )
 
 // release is the version of a cell that runs: the link run/exec names it, run/staged the one that a build made, and
@@ -123,7 +125,43 @@ func (r release) change(what string, f func(*os.Root) error) error {
 	return nil
 }
 
-// prepare makes the directories that the sandbox binds, and the link to the socket.
+// children writes down which directories below the cell's are cells of their own: its program does not see them.
+func (r release) children(dirs []string) error {
+	return r.change("write down the cells below", func(root *os.Root) error {
+		text := strings.Join(append(dirs, ""), "\n")
+		switch now, err := root.ReadFile(spec.Children); {
+		case err == nil && string(now) == text:
+			return nil
+		case text == "" && errors.Is(err, fs.ErrNotExist): // as for most cells, each time
+			return nil
+		case text == "":
+			return root.Remove(spec.Children)
+		}
+		st, err := root.Stat(".")
+		if err != nil {
+			return err
+		}
+		uid, gid := owner(st)
+		err = root.Mkdir("run", 0o755)
+		if err == nil {
+			err = root.Lchown("run", uid, gid)
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		next := spec.Children + ".new"
+		_ = root.Remove(next)
+		if err := root.WriteFile(next, []byte(text), 0o644); err != nil {
+			return err
+		}
+		if err := root.Lchown(next, uid, gid); err != nil {
+			return err
+		}
+		return root.Rename(next, spec.Children)
+	})
+}
+
+// prepare makes the directories that a cell may write in, and the link to the socket.
 func (r release) prepare(name, socketDir string) error {
 	return r.change("prepare "+name, func(root *os.Root) error {
 		st, err := root.Stat(".")

@@ -1,9 +1,12 @@
 package celld
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/cell-network/cell/membrane/spec"
 )
 
 // An upgrade is links: the new version, the one before for the way back, and nothing left when it is done.
@@ -87,5 +90,52 @@ func TestReleaseStaysInside(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(outside); len(left) != 1 {
 		t.Errorf("made %v outside", left)
+	}
+}
+
+// The list of cells below is written where it changed, goes with the last of them, and is written beneath the directory alone.
+func TestChildren(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	r, file := release{dir}, filepath.Join(dir, spec.Children)
+	check := func(want string, dirs ...string) {
+		t.Helper()
+		if err := r.children(dirs); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(file)
+		if string(text) != want || (want == "") != errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%q: %q, %v, want %q", dirs, text, err, want)
+		}
+	}
+	check("")
+	check("web\n", "web")
+	before, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("web\n", "web")
+	if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
+		t.Errorf("it was written again: %v", err)
+	}
+	check("web\nback/end\n", "web", "back/end")
+	check("")
+	// A link in its place is replaced, and one in place of the directory is not followed.
+	if err := os.Symlink(filepath.Join(outside, "x"), file); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.children([]string{"web"}); err == nil {
+		check("web\n", "web")
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "run")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(dir, "run")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.children([]string{"web"}); err == nil {
+		t.Error("it was written through a link")
+	}
+	if left, err := os.ReadDir(outside); err != nil || len(left) > 0 {
+		t.Errorf("written outside: %v %v", left, err)
 	}
 }

@@ -25,6 +25,9 @@ type Mesh interface {
 	Changed() <-chan struct{}
 	There() bool
 
+	// Node is what this machine is called in its tissue, empty without one.
+	Node(ctx context.Context) (string, error)
+
 	Announce(ctx context.Context, cells []api.Announced) error
 	Dial(ctx context.Context, c api.RemoteCall) (*os.File, api.Reached, error)
 	Renew(ctx context.Context, c api.RemoteCall) (api.Reached, error)
@@ -56,7 +59,7 @@ func (s *Server) ConnectFor(ctx context.Context, c api.RemoteCall) (*os.File, ap
 	if c.Node == "" {
 		return nil, api.Reached{}, failure(api.ErrInvalid, "a call from another machine without its name")
 	}
-	to, err := s.Call(ctx, s.from(c), c.Target, c.Hash, c.Avoid)
+	to, err := s.Call(ctx, s.from(c), Wish{Target: c.Target, Hash: c.Hash, Avoid: c.Avoid})
 	if err != nil {
 		return nil, api.Reached{}, err
 	}
@@ -112,6 +115,11 @@ func (s *Server) elsewhere(who Caller, target string) (name string, ok bool) {
 		}
 		if name != "" && (need.Name == target || name == target) {
 			return name, true
+		}
+	}
+	for _, c := range n.Manifest.Cells { // one that is pinned to another machine
+		if full := n.Name + "." + c.Name; c.Name == target || full == target {
+			return full, true
 		}
 	}
 	return "", false
@@ -184,10 +192,14 @@ func (s *Server) AnnounceCells(ctx context.Context) {
 	var last []api.Announced
 	var rules string
 	told := false
-	looks := time.NewTicker(rulesEvery)
-	defer looks.Stop()
 	for {
+		var looks <-chan time.Time // without a mesh nothing is looked at: celld rests
 		if s.Mesh.There() {
+			if !s.named() {
+				s.nameNode(ctx)
+			}
+			ticker := time.NewTicker(rulesEvery) // one that nobody holds any more is collected
+			looks = ticker.C
 			rules = s.rules()
 			cells := s.announced()
 			if !told || !reflect.DeepEqual(cells, last) {
@@ -204,10 +216,11 @@ func (s *Server) AnnounceCells(ctx context.Context) {
 				return
 			case <-s.Mesh.Changed():
 				told, again = false, true
+				s.unname()
 			case <-s.recelled():
 				again = true
-			case <-looks.C: // who may call holds from the moment that it is written down
-				again = s.Mesh.There() && s.rules() != rules
+			case <-looks: // who may call holds from the moment that it is written down
+				again = s.Mesh.There() && (!s.named() || s.rules() != rules)
 			}
 		}
 		select { // what happens together is told together
@@ -239,6 +252,49 @@ func (s *Server) rules() string {
 	return strings.Join(all, "")
 }
 
+// here is the name of this machine: that in its tissue or, without one, its host name.
+func (s *Server) here() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.machine == "" {
+		name, _ := os.Hostname()
+		s.machine, _, _ = strings.Cut(strings.ToLower(name), ".")
+	}
+	return s.machine
+}
+
+// named tells whether it is known what this machine is called in its tissue; unname asks anew.
+func (s *Server) named() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inTissue
+}
+
+func (s *Server) unname() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inTissue = false
+}
+
+// nameNode asks what this machine is called. Where that is news, cells that are pinned to the name come.
+func (s *Server) nameNode(ctx context.Context) {
+	name, err := s.Mesh.Node(ctx)
+	if err != nil || name == "" {
+		return
+	}
+	was := s.here()
+	s.mu.Lock()
+	s.machine, s.inTissue = name, true
+	s.mu.Unlock()
+	if name == was {
+		return
+	}
+	for root := range s.Store.Roots() {
+		s.changed(root)
+	}
+	go s.Restore(ctx)
+}
+
 // recelled has a value after cells came, went or were replaced.
 func (s *Server) recelled() chan struct{} {
 	s.mu.Lock()
@@ -268,11 +324,10 @@ func (s *Server) announced() []api.Announced {
 			continue
 		}
 		for _, n := range tree.Nodes {
-			stopped := slices.ContainsFunc(r.Stopped, func(name string) bool { return n.Name == name || strings.HasPrefix(n.Name, name+".") })
-			if stopped {
+			m := n.Manifest
+			if stopped(r, n.Name) || m.Speaks == "job" { // which nobody calls
 				continue
 			}
-			m := n.Manifest
 			a := api.Announced{
 				Name: n.Name, Instances: len(unit.Instances(n)), Version: m.Version, Speaks: m.Speaks, Port: m.Port, Owner: UserName(r.Owner), Open: m.Auth.Allow == nil,
 			}

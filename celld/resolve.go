@@ -62,6 +62,11 @@ func (s *Server) resolve(caller, target, hash string, since time.Time) (string, 
 	if strings.HasPrefix(target, self+".") && tree.Find(target) != nil {
 		return s.kept(target, hash, since), nil
 	}
+	for _, c := range n.Manifest.Cells {
+		if c.Name == target || self+"."+c.Name == target {
+			return "", failure(api.ErrNotReady, "%s.%s is pinned to another machine", self, c.Name)
+		}
+	}
 	return "", failure(api.ErrDenied, "%s does not name %q in [needs] or [cells] of %s", self, target, filepath.Join(n.Manifest.Dir, manifest.File))
 }
 
@@ -267,20 +272,28 @@ func (s *Server) MayManage(uid int, name string) error {
 	return failure(api.ErrDenied, "%s belongs to another user", name)
 }
 
-// Call connects a caller to the cell that it means by target: to one of its instances, in turn, or to the one that target
-// names. A cell that sleeps wakes. One that does not run here is looked for on other machines. hash is the wire hash that the caller was built with. The instances to avoid come last.
-func (s *Server) Call(ctx context.Context, who Caller, target, hash string, avoid []string) (*Introduced, error) {
-	to, err := s.callHere(ctx, who, target, hash, avoid)
+// Wish is what a caller wants to be connected to.
+type Wish struct {
+	Target string   // as the caller calls the cell, or an instance
+	Hash   string   // wire hash that the caller was built with
+	Avoid  []string // instances that come last
+	TCP    bool     // a TCP connection, where the cell's program listens on a port
+}
+
+// Call connects a caller to the cell that it means: to one of its instances, in turn, or to the one that is named. A cell that sleeps wakes.
+// One that does not run here is looked for on other machines.
+func (s *Server) Call(ctx context.Context, who Caller, w Wish) (*Introduced, error) {
+	to, err := s.callHere(ctx, who, w)
 	if notHere(err) {
-		if name, ok := s.elsewhere(who, target); ok {
-			return s.callElsewhere(ctx, who, name, hash, avoid)
+		if name, ok := s.elsewhere(who, w.Target); ok {
+			return s.callElsewhere(ctx, who, name, w.Hash, w.Avoid)
 		}
 	}
 	return to, err
 }
 
-func (s *Server) callHere(ctx context.Context, who Caller, target, hash string, avoid []string) (*Introduced, error) {
-	name, err := s.reaches(who, target, hash)
+func (s *Server) callHere(ctx context.Context, who Caller, w Wish) (*Introduced, error) {
+	name, err := s.reaches(who, w.Target, w.Hash)
 	if err != nil {
 		return nil, err
 	}
@@ -292,30 +305,25 @@ func (s *Server) callHere(ctx context.Context, who Caller, target, hash string, 
 	if err != nil {
 		return nil, err
 	}
-	c, instance, replicas, err := s.connectAny(ctx, n, name, avoid)
+	to, err := s.connectAny(ctx, n, name, w)
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
-	to := &Introduced{Instance: instance, Replicas: replicas}
-	if replicas > 1 {
-		to.Takes, _ = s.reputation(instance)
+	if to.Replicas > 1 {
+		to.Takes, _ = s.reputation(to.Instance)
 	}
 	if n.Manifest.Speaks == "cell" {
-		if to.Nonce, to.Expires, err = s.introduce(c, who, instance, denied); err != nil {
+		if to.Nonce, to.Expires, err = s.introduce(to.File, who, to.Instance, denied); err != nil {
+			to.File.Close()
 			return nil, err
 		}
 	}
-	if to.File, err = c.File(); err != nil {
-		return nil, failure(api.ErrNotReady, "hand over the connection to %s: %v", instance, err)
-	}
-	s.Called(instance, who.String())
+	s.Called(to.Instance, who.String())
 	return to, nil
 }
 
 // connectAny connects to the instance name, or to one of those of n when name is the cell: if possible to none of those to avoid.
-// It returns the instance, and how many there are.
-func (s *Server) connectAny(ctx context.Context, n *manifest.Node, name string, avoid []string) (*net.UnixConn, string, int, error) {
+func (s *Server) connectAny(ctx context.Context, n *manifest.Node, name string, w Wish) (*Introduced, error) {
 	instances := []string{name}
 	if name == n.Name {
 		instances = unit.Instances(n)
@@ -330,7 +338,7 @@ func (s *Server) connectAny(ctx context.Context, n *manifest.Node, name string, 
 	var order []string
 	for _, last := range []bool{false, true} {
 		for i := range instances {
-			if at := instances[(turn+i)%len(instances)]; slices.Contains(avoid, at) == last {
+			if at := instances[(turn+i)%len(instances)]; (slices.Contains(w.Avoid, at) || !s.isWell(at)) == last {
 				order = append(order, at)
 			}
 		}
@@ -339,14 +347,31 @@ func (s *Server) connectAny(ctx context.Context, n *manifest.Node, name string, 
 		}
 	}
 	for _, at := range order {
+		if w.TCP && n.Manifest.Port > 0 && !n.Manifest.Net.Internet { // in the machine's network a socket leads everywhere
+			if f, err := s.connectPort(ctx, at, n.Manifest.Port); err == nil {
+				return &Introduced{File: f, Instance: at, Replicas: len(order), TCP: true, Confined: true}, nil
+			}
+		}
 		var d net.Dialer
 		if c, err := d.DialContext(ctx, "unix", unit.SocketPath(s.SocketDir, at)); err == nil {
-			return c.(*net.UnixConn), at, len(order), nil
+			return introduced(c.(*net.UnixConn), at, len(order))
 		}
 	}
 	// Nobody listens at this moment: the first one is waited for, as long as it may take to be exchanged.
 	c, err := s.dial(ctx, order[0])
-	return c, order[0], len(order), err
+	if err != nil {
+		return nil, err
+	}
+	return introduced(c, order[0], len(order))
+}
+
+func introduced(c *net.UnixConn, at string, replicas int) (*Introduced, error) {
+	defer c.Close()
+	f, err := c.File()
+	if err != nil {
+		return nil, failure(api.ErrNotReady, "hand over the connection to %s: %v", at, err)
+	}
+	return &Introduced{File: f, Instance: at, Replicas: replicas, Confined: true}, nil // a Unix socket stays connected
 }
 
 // preferFaster exchanges the first two instances when the second is known to answer in less than half the time. Nobody waits

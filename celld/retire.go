@@ -122,7 +122,7 @@ func (s *Server) retireOnce(ctx context.Context) time.Duration {
 		}
 		for _, n := range tree.Nodes {
 			limit := n.Manifest.Life.RetireAfter
-			if limit == 0 || slices.ContainsFunc(r.Stopped, func(x string) bool { return below(x)(n.Name) }) {
+			if limit == 0 || stopped(r, n.Name) {
 				continue
 			}
 			if after := min(max(limit/4, 250*time.Millisecond), lookAgain); next == 0 || after < next {

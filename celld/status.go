@@ -18,16 +18,21 @@ import (
 // phase names the state of an instance for people.
 func phase(st *systemd.State) string {
 	switch {
-	case st == nil || (st.Socket != "active" && st.Service != "active" && st.Service != "activating"):
+	case st == nil || (st.Trigger != "active" && st.Service != "active" && st.Service != "activating"):
 		return "stopped"
 	case st.ServiceSub == "auto-restart" || st.Service == "failed":
 		return "failed"
+	case st.Job && st.Service == "activating":
+		return "running"
 	case st.Service == "active", st.Service == "reloading":
 		return "ready"
 	case st.Service == "activating":
 		return "starting"
 	case st.Service == "deactivating":
 		return "stopping"
+	}
+	if st.Job {
+		return "waiting"
 	}
 	return "sleeping"
 }
@@ -55,7 +60,7 @@ func reason(st *systemd.State) string {
 		case 200:
 			return "its directory is not there"
 		case 226:
-			return "its sandbox could not be set up; see its log"
+			return "it could not be sealed; see its log"
 		}
 		return fmt.Sprintf("exit %d", st.Status)
 	case "signal", "core-dump":
@@ -126,7 +131,11 @@ func (s *Server) List(ctx context.Context, name string) ([]api.Cell, error) {
 				if want(inst) {
 					listed[inst] = true
 					c := describe(inst, n.Manifest.Dir, states[inst], s.healthOf(inst))
-					c.Version, c.Callers, c.Calls = n.Manifest.Version, s.callersOf(n.Name), s.calls(inst, states[inst], time.Now())
+					c.Job = n.Manifest.Speaks == "job"
+					if c.Job && c.State != "stopped" {
+						s.scheduled(ctx, &c)
+					}
+					c.Version, c.Needs, c.Callers, c.Calls = n.Manifest.Version, s.needsOf(inst), s.callersOf(n.Name), s.calls(inst, states[inst], time.Now())
 					if at, ok := r.Retired[n.Name]; ok && c.State == "stopped" {
 						c.Note = "retired " + time.Unix(at, 0).Format(time.DateOnly) + ": nobody called it"
 					} else if keepsOld(tree, n) && c.Note == "" && len(c.Callers) > 0 {

@@ -26,7 +26,7 @@ func TestReason(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
-	up := systemd.State{Socket: "active", Service: "active"}
+	up := systemd.State{Trigger: "active", Service: "active"}
 	for _, c := range []struct {
 		st          *systemd.State
 		h           health
@@ -36,9 +36,9 @@ func TestDescribe(t *testing.T) {
 		{&up, health{}, "ready", ""},
 		{&up, health{text: "exit 9", at: time.Now()}, "ready", "restarted: exit 9, 0s ago"},
 		{&up, health{text: "exit 9", at: time.Now().Add(-2 * time.Hour)}, "ready", ""},
-		{&systemd.State{Socket: "active", Service: "inactive"}, health{}, "sleeping", "wakes on the first call"},
-		{&systemd.State{Socket: "active", Service: "activating", ServiceSub: "auto-restart", Result: "exit-code", Status: 1}, health{}, "failed", "exit 1"},
-		{&systemd.State{Socket: "active", Service: "activating", ServiceSub: "start"}, health{}, "starting", ""},
+		{&systemd.State{Trigger: "active", Service: "inactive"}, health{}, "sleeping", "wakes on the first call"},
+		{&systemd.State{Trigger: "active", Service: "activating", ServiceSub: "auto-restart", Result: "exit-code", Status: 1}, health{}, "failed", "exit 1"},
+		{&systemd.State{Trigger: "active", Service: "activating", ServiceSub: "start"}, health{}, "starting", ""},
 		{nil, health{gaveUp: true, bad: 20, text: "exit 1"}, "failed", "given up after 20 bad starts: exit 1"},
 	} {
 		got := describe("shop", "/shop", c.st, c.h)

@@ -1,11 +1,11 @@
 package celld
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +28,8 @@ type health struct {
 	bad    int  // bad starts in a row
 	gaveUp bool // its socket was closed because of them
 
-	run, counted uint64 // systemd's times of the start of the run seen last, and of the one counted last
+	run, counted string // the run seen last, and the one counted last
+	started      uint64 // when the former was first seen to have started
 }
 
 // recovered forgets the past of an instance that a person has started anew.
@@ -52,7 +53,10 @@ func (s *Server) Watch(ctx context.Context) error {
 	// Who became active while no celld was there.
 	if all, err := s.Systemd.List(ctx); err == nil {
 		for name, st := range all {
-			if st.Service == "active" {
+			switch {
+			case st.Job:
+				s.triggered(ctx, name) // it may have run
+			case st.Service == "active":
 				s.doze(ctx, name)
 			}
 		}
@@ -67,11 +71,18 @@ func (s *Server) Watch(ctx context.Context) error {
 			}
 			switch {
 			case e.Unit == unit.DoorSocket(e.Name) || e.Unit == unit.DoorService(e.Name):
+			case e.Unit == unit.TimerUnit(e.Name):
+				if e.Sub == "running" {
+					s.triggered(ctx, e.Name)
+				}
 			case e.Unit == unit.SocketUnit(e.Name):
 				if e.Active == "failed" {
 					s.rearm(ctx, e.Name)
 				}
 			case e.Active == "active":
+				if s.gpus.has(e.Name) {
+					s.gpus.ring()
+				}
 				s.doze(ctx, e.Name)
 				s.happened(e.Name, "ready", "")
 			case e.Sub == "auto-restart" || e.Active == "failed" || e.Active == "inactive":
@@ -84,27 +95,30 @@ func (s *Server) Watch(ctx context.Context) error {
 // ended looks at why a service ended, and counts bad starts. Its news may come when the next run has begun: then only how
 // long ago the last one began is known.
 func (s *Server) ended(ctx context.Context, e systemd.Event) {
-	st := systemd.State{Name: e.Name, Proxied: e.Unit == unit.ProgramUnit(e.Name)}
+	st := systemd.State{Name: e.Name}
 	if err := s.Systemd.Detail(ctx, &st); err != nil || st.Started == 0 {
 		return
 	}
+	s.note(&st)
 	s.mu.Lock()
 	if s.health == nil {
 		s.health = map[string]health{}
 	}
 	h := s.health[e.Name]
-	last := h.run
-	h.run = st.Started
+	last, lastStarted := h.run, h.started
+	if st.Run != last {
+		h.run, h.started = st.Run, st.Started
+	}
 	runs := st.Exited < st.Started
 	failed := !runs && st.Result != "success" && st.Result != ""
 	var ran time.Duration
 	switch {
-	case !runs && h.counted != st.Started:
-		h.counted = st.Started
+	case !runs && h.counted != st.Run:
+		h.counted = st.Run
 		ran = time.Duration(st.Exited-st.Started) * time.Microsecond
-	case runs && last != 0 && last != st.Started && h.counted != last:
+	case runs && last != "" && last != st.Run && h.counted != last:
 		h.counted = last
-		ran = time.Duration(st.Started-last) * time.Microsecond
+		ran = time.Duration(st.Started-lastStarted) * time.Microsecond
 	default: // told before
 		s.health[e.Name] = h
 		s.mu.Unlock()
@@ -115,14 +129,19 @@ func (s *Server) ended(ctx context.Context, e systemd.Event) {
 		short = min(quick, st.Idle) // falling asleep is no bad start
 	}
 	// Who was stopped did not end by itself: a signal's end has another code (CLD_EXITED is 1).
-	byItself := !failed && (runs || st.Code == 1)
-	if failed && ran < 10*time.Second || byItself && ran < short {
+	byItself := !failed && !st.Job && (runs || st.Code == 1)
+	switch bad := failed && ran < 10*time.Second || byItself && ran < short; {
+	case h.gaveUp: // what starts until its socket is closed changes nothing
+	case bad:
 		h.bad++
-	} else {
+	default:
 		h.bad = 0
 	}
+	over := s.gpus.ended(e.Name)
 	if failed {
-		h.text, h.at = reason(&st), time.Now()
+		h.text, h.at = cmp.Or(over, reason(&st)), time.Now()
+	} else if over != "" { // the next run has begun already
+		h.text, h.at = over, time.Now()
 	} else if h.bad >= giveUpAfter {
 		h.text, h.at = "its program ends at once without an error", time.Now()
 	}
@@ -134,9 +153,13 @@ func (s *Server) ended(ctx context.Context, e systemd.Event) {
 	case failed:
 		s.happened(e.Name, "died", h.text)
 	case runs: // it is back already, and how it ended is not known any more
-		s.happened(e.Name, "died", "it was started again")
+		s.happened(e.Name, "died", cmp.Or(over, "it was started again"))
 	default:
 		s.happened(e.Name, "asleep", "")
+		go s.cleanUpAfter(ctx, e.Name)
+	}
+	if st.Job && !runs {
+		go s.afterRun(ctx, e.Name)
 	}
 	if !giveUp {
 		return
@@ -180,7 +203,7 @@ func (s *Server) reopen(ctx context.Context, name string) error {
 	}
 	defer s.lock(root)()
 	r, ok := s.Store.Roots()[root]
-	if !ok || slices.ContainsFunc(r.Stopped, func(n string) bool { return below(n)(name) }) {
+	if !ok || stopped(r, name) {
 		return nil // ended by hand meanwhile
 	}
 	f, err := s.load(r.Dir, r.Owner)
@@ -232,7 +255,7 @@ func (s *Server) restore(ctx context.Context, root string) error {
 	var sleepers, warm []reconcile.Step
 	for _, st := range all {
 		p, known := f.pairs[st.Name]
-		if !known || slices.ContainsFunc(r.Stopped, func(n string) bool { return below(n)(st.Name) }) {
+		if !known || stopped(r, st.Name) {
 			continue
 		}
 		switch {

@@ -31,6 +31,21 @@ vm)
 	command -v qemu-system-x86_64 >/dev/null || missing="$missing qemu-system-x86"
 	command -v qemu-img >/dev/null || missing="$missing qemu-utils"
 	command -v mmdebstrap >/dev/null || missing="$missing mmdebstrap"
+	# The donor's image is made and booted by firmware.
+	command -v mksquashfs >/dev/null || wanted="$wanted squashfs-tools"
+	[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || wanted="$wanted ovmf"
+	# Programs that run as cells. They are daemons, which start when they are installed on a machine that runs systemd: not for all.
+	command -v nginx >/dev/null || wanted="$wanted nginx-light"
+	command -v psql >/dev/null || wanted="$wanted postgresql"
+	command -v memcached >/dev/null || wanted="$wanted memcached"
+	command -v redis-server >/dev/null || wanted="$wanted redis-server"
+	command -v mariadbd >/dev/null || wanted="$wanted mariadb-server"
+	command -v gunicorn >/dev/null || wanted="$wanted gunicorn"
+	command -v node >/dev/null || wanted="$wanted nodejs"
+	command -v php >/dev/null || wanted="$wanted php-cli"
+	command -v ruby >/dev/null || wanted="$wanted ruby"
+	command -v haproxy >/dev/null || wanted="$wanted haproxy"
+	command -v prometheus >/dev/null || wanted="$wanted prometheus"
 	;;
 bench)
 	command -v podman >/dev/null || wanted="$wanted podman"

@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 DESTDIR=${DESTDIR:-} PREFIX=${PREFIX:-/usr/local} BUILT=${BUILT:-bin}
-for program in cell celld cellnetd cell-http; do
+for program in cell celld cellnetd cell-gpu cell-init cell-membrane cell-inside cell-http; do
 	[ -x "$BUILT/$program" ] || { echo "$BUILT/$program is not built: run make first" >&2; exit 1; }
 done
 
@@ -24,7 +24,7 @@ put() {
 	mv -f "$DESTDIR$2.new" "$DESTDIR$2"
 }
 mkdir -p "$DESTDIR$PREFIX/bin"
-for program in cell celld cellnetd cell-http; do
+for program in cell celld cellnetd cell-gpu cell-init cell-membrane cell-inside cell-http; do
 	cp "$BUILT/$program" "$DESTDIR$PREFIX/bin/$program.new"
 	chmod 755 "$DESTDIR$PREFIX/bin/$program.new"
 	mv -f "$DESTDIR$PREFIX/bin/$program.new" "$DESTDIR$PREFIX/bin/$program"
@@ -41,14 +41,18 @@ for daemon in celld cellnetd; do
 	ln -sf "$units/$daemon.service" "$DESTDIR$wants/$daemon.service"
 done
 put units/system/cell.sysusers "$PREFIX/lib/sysusers.d/cell.conf"
-for name in network.cell.Manager1 network.cell.Net1; do
+put units/system/cell-gpu.service "$units/cell-gpu.service" # started by the bus alone, where there is something for it
+for name in network.cell.Manager1 network.cell.Net1 network.cell.Gpu1; do
 	put "units/system/$name.service" "$PREFIX/share/dbus-1/system-services/$name.service"
 	put "units/system/$name.conf" "$dbus_policy/$name.conf"
 done
 put units/system/network.cell.policy "$polkit/network.cell.policy"
 put units/system/cell.rules /usr/share/polkit-1/rules.d/cell.rules
 put units/user/celld.service "$PREFIX/lib/systemd/user/celld.service"
-put units/user/network.cell.Manager1.service "$PREFIX/share/dbus-1/services/network.cell.Manager1.service"
+put units/user/cell-gpu.service "$PREFIX/lib/systemd/user/cell-gpu.service"
+for name in network.cell.Manager1 network.cell.Gpu1; do
+	put "units/user/$name.service" "$PREFIX/share/dbus-1/services/$name.service"
+done
 
 [ -z "$DESTDIR" ] && [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ] || exit 0
 systemd-sysusers cell.conf # before the bus reads policies with the user's name
@@ -60,4 +64,4 @@ if systemctl is-enabled --quiet celld.service; then
 else
 	systemctl try-restart celld.service
 fi
-systemctl try-restart cellnetd.service
+systemctl try-restart cellnetd.service cell-gpu.service

@@ -22,6 +22,19 @@ trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 
 build() { # ARCHITECTURE DIRECTORY
 	GOOS=linux GOARCH=$1 CGO_ENABLED=0 $GO build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$CELL_VERSION" -o "$2/" ./cmd/...
+	# NVIDIA's library is called through C; without a compiler for the architecture cell-gpu is built without, and says so when it is asked.
+	case $1 in
+	amd64) cc=x86_64-linux-gnu-gcc ;;
+	arm64) cc=aarch64-linux-gnu-gcc ;;
+	*) cc= ;;
+	esac
+	if ! command -v "$cc" >/dev/null; then
+		echo "cell-gpu for $1 knows no device: $cc is not installed" >&2
+		return
+	fi
+	# Bound lazily: what the library of a machine lacks must not keep the program from starting.
+	GOOS=linux GOARCH=$1 CGO_ENABLED=1 CC=$cc CGO_CFLAGS='-O2 -Wno-deprecated-declarations' $GO build -trimpath -buildvcs=false \
+		-ldflags "-s -w -buildid= -X main.version=$CELL_VERSION -extldflags '-Wl,--build-id=none -Wl,-z,lazy'" -o "$2/cell-gpu" ./cmd/cell-gpu
 }
 
 # What does not depend on the architecture.
@@ -42,7 +55,7 @@ GOMODCACHE=$work/modules GOFLAGS=-modcacherw XDG_CACHE_HOME=$work/cache "$native
 	while read -r file; do
 		install -D -m 644 "$work/modules/cache/download/$file" "$share/usr/share/cell/goproxy/$file"
 	done
-$GO run ./packaging/bom "$share/usr/share/doc/cell" "$CELL_VERSION" "$CELL_DATE" "$native/cell" "$native/celld" "$native/cellnetd" "$native/cell-http"
+$GO run ./packaging/bom "$share/usr/share/doc/cell" "$CELL_VERSION" "$CELL_DATE" "$native/cell" "$native/celld" "$native/cellnetd" "$native/cell-gpu" "$native/cell-init" "$native/cell-membrane" "$native/cell-inside" "$native/cell-http"
 cp README.md CONTRIBUTING.md "$share/usr/share/doc/cell/"
 cp docs/*.md "$share/usr/share/doc/cell/"
 gzip -9n <CHANGELOG.md >"$share/doc/changelog.gz"

@@ -1,4 +1,4 @@
-// Package broker answers, on a socket that every cell's sandbox has, who wants to be connected to a cell. It finds out who asks
+// Package broker answers, on a socket that every cell has in its membrane, who wants to be connected to a cell. It finds out who asks
 // from what the kernel says of the other side, never from what that says of itself.
 package broker
 
@@ -23,11 +23,12 @@ import (
 const (
 	maxConns  = 1024
 	maxPerUID = 256
-	idle      = time.Minute // a connection without a request ends
-	within    = time.Minute // a request has to be answered
+	idle      = time.Minute            // a connection without a request ends
+	within    = time.Minute            // a request has to be answered
+	patience  = 100 * time.Millisecond // before it is looked whether who asked is still there
 )
 
-// Dir is the directory below that of the cells' sockets that holds the broker's; sandboxes bind the directory, so that a celld
+// Dir is the directory below that of the cells' sockets that holds the broker's; membranes have the directory, so that a celld
 // that starts anew can make the socket anew.
 const Dir = "broker"
 
@@ -144,6 +145,11 @@ func (s *Server) serve(ctx context.Context, c *net.UnixConn, who celld.Caller) {
 			s.measure(c, who, r, descriptor)
 			return
 		}
+		if err == nil && r.Op == broker.OpServe {
+			closeFile(descriptor)
+			s.serves(c, who, r)
+			return
+		}
 		closeFile(descriptor) // no other request has one
 		if err != nil {
 			bad := broker.Answer{Code: broker.Invalid, Message: err.Error()}
@@ -182,12 +188,24 @@ func (s *Server) answer(ctx context.Context, c *net.UnixConn, who celld.Caller, 
 	defer cancel()
 	done := make(chan struct{})
 	defer close(done)
-	go watch(c, cancel, done)
+	late := time.AfterFunc(patience, func() { watch(c, cancel, done) }) // most are answered before a goroutine would run
+	defer late.Stop()
 	switch r.Op {
 	case broker.OpConnect:
 		return s.connect(ctx, who, r)
 	case broker.OpRenew:
 		return s.renew(ctx, who, r), nil
+	case broker.OpOwn:
+		f, err := s.Cells.Own(ctx, who)
+		if err != nil {
+			return failed(err), nil
+		}
+		return broker.Answer{}, f
+	case broker.OpHealth:
+		if err := s.Cells.Report(ctx, who, r.Number == 1, r.Target); err != nil {
+			return failed(err), nil
+		}
+		return broker.Answer{}, nil
 	case broker.OpSpawn, broker.OpStop, broker.OpReplicate:
 		return s.manage(ctx, who, r), nil
 	}
@@ -195,11 +213,15 @@ func (s *Server) answer(ctx context.Context, c *net.UnixConn, who celld.Caller, 
 }
 
 func (s *Server) connect(ctx context.Context, who celld.Caller, r broker.Request) (broker.Answer, *os.File) {
-	to, err := s.Cells.Call(ctx, who, r.Target, r.Hash, r.Avoid)
+	wish := celld.Wish{Target: r.Target, Hash: r.Hash, Avoid: r.Avoid, TCP: r.Number == broker.WantsTCP}
+	to, err := s.Cells.Call(ctx, who, wish)
 	if err != nil {
 		return failed(err), nil
 	}
-	a := broker.Answer{Instance: to.Instance, Replicas: uint64(to.Replicas), Takes: uint64(to.Takes)}
+	if who.Cell != "" && r.Number > 0 {
+		s.Cells.Joined(who.Cell, r.Target, to.Confined && to.TCP == (r.Number == broker.WantsTCP) && r.Number != broker.Copies)
+	}
+	a := broker.Answer{Instance: to.Instance, Replicas: uint64(to.Replicas), Takes: uint64(to.Takes), Confined: to.Confined}
 	if to.Nonce != nil {
 		a.Nonce, a.Expires = to.Nonce, to.Expires.Unix()
 	}
@@ -303,7 +325,7 @@ func watch(c *net.UnixConn, cancel context.CancelFunc, done <-chan struct{}) {
 		select {
 		case <-done:
 			return
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(patience):
 		}
 		gone := false
 		_ = raw.Control(func(fd uintptr) {

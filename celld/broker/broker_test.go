@@ -319,7 +319,7 @@ func TestCallerOf(t *testing.T) {
 		want  string // "no": refused
 	}{
 		{cell + "cell@shop.service", 1000, "shop"},
-		{cell + "cell-program@shop:2.service/part", 1000, "shop:2"},
+		{cell + "cell@shop:2.service/part", 1000, "shop:2"},
 		{cell + "cell@shop.service", 1001, "no"},
 		{cell + "cell@shop.service", 0, "no"},
 		{cell + "cell-door@shop.service", 1000, "no"},

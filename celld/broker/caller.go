@@ -10,6 +10,7 @@ import (
 
 	"github.com/cell-network/cell/celld"
 	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/membrane/spec"
 )
 
 // identify asks the kernel who connected.
@@ -67,10 +68,15 @@ func (s *Server) callerOf(group string, uid int) (celld.Caller, error) {
 		}
 		return who, nil
 	}
-	// The machine's cells run as their owners and cannot become anybody else.
-	if owner, err := s.Cells.OwnerOfCell(who.Cell); err == nil && s.Cells.System && owner != uid {
+	owner, err := s.Cells.OwnerOfCell(who.Cell)
+	if err != nil {
+		return who, nil
+	}
+	// A cell runs as its owner and cannot become anybody else, but for cells of root, which are nobody to the machine.
+	if owner != uid && (owner != 0 || !spec.IsHostUser(uid)) {
 		return celld.Caller{}, fmt.Errorf("user %d is not the owner of %s", uid, who.Cell)
 	}
+	who.UID = owner
 	return who, nil
 }
 
@@ -125,7 +131,7 @@ func cellOf(group, root string) string {
 	for part := range strings.SplitSeq(rest, "/") {
 		if strings.HasSuffix(part, ".service") {
 			name, ok := unit.NameOf(part)
-			if !ok || part != unit.ServiceUnit(name) && part != unit.ProgramUnit(name) { // a door is not the cell
+			if !ok || part != unit.ServiceUnit(name) { // a door is not the cell
 				return ""
 			}
 			return name

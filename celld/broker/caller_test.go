@@ -14,7 +14,6 @@ func TestCellOf(t *testing.T) {
 		{"a cell", system, "0::/cell.slice/cell-shop.slice/cell@shop.service\n", "shop"},
 		{"a child", system, "0::/cell.slice/cell-shop.slice/cell-shop-web.slice/cell@shop.web.service\n", "shop.web"},
 		{"a replica", system, "0::/cell.slice/cell-shop.slice/cell@shop:3.service\n", "shop:3"},
-		{"a program with a port", system, "0::/cell.slice/cell-shop.slice/cell-program@shop.service\n", "shop"},
 		{"a group that the cell made", system, "0::/cell.slice/cell-shop.slice/cell@shop.service/payload\n", "shop"},
 		{"no cell", system, "0::/system.slice/sshd.service\n", ""},
 		{"a session", system, "0::/user.slice/user-1000.slice/session-3.scope\n", ""},

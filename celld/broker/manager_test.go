@@ -54,6 +54,7 @@ func newBed(t *testing.T) *bed {
 	bin := t.TempDir()
 	b := &bed{t: t, state: t.TempDir(), dir: t.TempDir()}
 	celld := build(t, bin, "github.com/cell-network/cell/cmd/celld")
+	build(t, bin, "github.com/cell-network/cell/cmd/cell-membrane")
 	b.asker = build(t, bin, "./testdata/asker")
 	t.Setenv("XDG_STATE_HOME", b.state)
 	t.Setenv("XDG_RUNTIME_DIR", "")
@@ -403,11 +404,28 @@ func (b *bed) pid(unit string) int {
 	return 0
 }
 
-// ours tells whether a process is in the namespace of processes of this test's manager.
+// ours tells whether a process is in this test's manager's namespace of processes or, as a cell's program, in one below it.
 func (b *bed) ours(cgroup string) bool {
-	init, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", b.h.InitPID))
-	other, _ := os.Readlink(filepath.Join(filepath.Dir(cgroup), "ns/pid"))
-	return init != "" && init == other
+	init, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", b.h.InitPID))
+	if err != nil {
+		return false
+	}
+	own, err := os.Open(filepath.Join(filepath.Dir(cgroup), "ns/pid"))
+	if err != nil {
+		return false
+	}
+	defer own.Close()
+	if name, _ := os.Readlink(filepath.Join(filepath.Dir(cgroup), "ns/pid")); name == init {
+		return true
+	}
+	const nsGetParent = 0xb702 // ioctl_nsfs(2)
+	above, err := unix.IoctlRetInt(int(own.Fd()), nsGetParent)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(above)
+	name, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", above))
+	return name == init
 }
 
 // open is how many descriptors a unit's process has.

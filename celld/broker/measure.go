@@ -29,6 +29,11 @@ func (s *Server) measure(c *net.UnixConn, who celld.Caller, r broker.Request, ta
 		return
 	}
 	defer release()
+	s.stays(c, who)
+}
+
+// stays waits until a connection ends of which each instance has one.
+func (s *Server) stays(c *net.UnixConn, who celld.Caller) {
 	s.leave(who.UID)
 	defer func() { // serve leaves again
 		s.mu.Lock()
@@ -38,6 +43,25 @@ func (s *Server) measure(c *net.UnixConn, who celld.Caller, r broker.Request, ta
 	}()
 	_ = c.SetDeadline(time.Time{})
 	_, _ = c.Read(make([]byte, 1)) // until the instance has ended
+}
+
+// serves keeps the connection on which an instance is asked for connections to its program's port.
+func (s *Server) serves(c *net.UnixConn, who celld.Caller, r broker.Request) {
+	a := broker.Answer{Sequence: r.Sequence}
+	over, err := c.SyscallConn()
+	if err == nil {
+		var release func()
+		if release, err = s.Cells.Serves(who, over); err == nil {
+			defer release()
+		}
+	}
+	if err != nil {
+		a = failed(err)
+		a.Sequence = r.Sequence
+	}
+	if _, werr := c.Write(a.Append(nil)); err == nil && werr == nil {
+		s.stays(c, who)
+	}
 }
 
 // received is the descriptor that came along, nil when none did. The kernel dropped others: there was no room for them.

@@ -12,33 +12,17 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
-	"github.com/godbus/dbus/v5/introspect"
-	"github.com/godbus/dbus/v5/prop"
 
 	"github.com/cell-network/cell/celld"
+	"github.com/cell-network/cell/internal/onbus"
 	"github.com/cell-network/cell/sdk/api"
 )
 
 // Serve exports the interface on conn and takes its name.
 func Serve(ctx context.Context, conn *dbus.Conn, s *celld.Server, version string) error {
-	m := &manager{ctx: ctx, conn: conn, srv: s}
-	if err := conn.ExportAll(m, api.ManagerPath, api.ManagerName); err != nil {
-		return fmt.Errorf("export %s: %w", api.ManagerName, err)
-	}
-	if err := conn.Export(introspect.Introspectable(api.ManagerXML), api.ManagerPath, "org.freedesktop.DBus.Introspectable"); err != nil {
-		return fmt.Errorf("export introspection: %w", err)
-	}
-	if _, err := prop.Export(conn, api.ManagerPath, prop.Map{api.ManagerName: {"Version": {Value: version, Emit: prop.EmitConst}}}); err != nil {
-		return fmt.Errorf("export properties: %w", err)
-	}
-	reply, err := conn.RequestName(api.ManagerName, dbus.NameFlagDoNotQueue)
-	if err != nil {
-		return fmt.Errorf("take the name %s: %w", api.ManagerName, err)
-	}
-	if reply != dbus.RequestNameReplyPrimaryOwner {
-		return fmt.Errorf("take the name %s: another celld has it", api.ManagerName)
-	}
-	return nil
+	return onbus.Daemon{
+		Name: api.ManagerName, Path: api.ManagerPath, XML: api.ManagerXML, Version: version, Methods: &manager{ctx: ctx, conn: conn, srv: s},
+	}.Serve(conn)
 }
 
 type manager struct {
@@ -182,7 +166,7 @@ func (m *manager) List(name string) ([]map[string]dbus.Variant, *dbus.Error) {
 		out[i] = map[string]dbus.Variant{
 			"name": v(c.Name), "state": v(c.State), "note": v(c.Note), "version": v(c.Version), "dir": v(c.Dir),
 			"unit": v(c.Unit), "pid": v(c.PID), "memory": v(c.Memory), "memory_max": v(c.MemoryMax),
-			"tasks": v(c.Tasks), "tasks_max": v(c.TasksMax), "since": v(c.Since), "callers": v(append([]string{}, c.Callers...)),
+			"tasks": v(c.Tasks), "tasks_max": v(c.TasksMax), "since": v(c.Since), "job": v(c.Job), "next": v(c.Next), "needs": v(append([]api.Joined{}, c.Needs...)), "runs": v(append([]api.Run{}, c.Runs...)), "callers": v(append([]string{}, c.Callers...)),
 		}
 		if n := c.Calls; n != nil {
 			for key, x := range map[string]any{
@@ -209,7 +193,7 @@ func (m *manager) Connect(msg dbus.Message, name string) (dbus.UnixFD, *dbus.Err
 			return 0, err
 		}
 	}
-	to, err := m.srv.Call(m.ctx, who, name, "", nil)
+	to, err := m.srv.Call(m.ctx, who, celld.Wish{Target: name})
 	if err != nil {
 		return 0, fail(err)
 	}

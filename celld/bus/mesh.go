@@ -57,6 +57,12 @@ func WatchMesh(ctx context.Context, conn *dbus.Conn) (*Mesh, error) {
 // There tells whether a cellnetd is on the bus.
 func (m *Mesh) There() bool { return m.there.Load() }
 
+// Node is what this machine is called in its tissue, empty without one.
+func (m *Mesh) Node(ctx context.Context) (string, error) {
+	st, err := m.Status(ctx)
+	return st.Node, err
+}
+
 // Changed has a value after one came or went.
 func (m *Mesh) Changed() <-chan struct{} { return m.changed }
 

@@ -31,7 +31,7 @@ type Wanted struct {
 type Seen struct {
 	Name   string
 	Hash   string
-	Socket bool // listening
+	Socket bool // listening, or its timer set
 	Active bool // the service runs
 }
 

@@ -72,11 +72,19 @@ func (s *Store) Update(change func(map[string]Root)) error {
 	if err != nil {
 		return fmt.Errorf("write wanted cells: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(s.path), ".wanted-*")
-	if err != nil {
+	if err := replace(s.path, append(data, '\n')); err != nil {
 		return fmt.Errorf("write wanted cells: %w", err)
 	}
-	_, err = f.Write(append(data, '\n'))
+	return nil
+}
+
+// replace writes a file whole or not at all.
+func replace(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -84,11 +92,10 @@ func (s *Store) Update(change func(map[string]Root)) error {
 		err = cerr
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), s.path)
+		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
 		os.Remove(f.Name())
-		return fmt.Errorf("write wanted cells: %w", err)
 	}
-	return nil
+	return err
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -195,19 +197,10 @@ type aux struct {
 	Props []unit.Property
 }
 
-// Open makes a pair in one call: the socket is the main unit, the service its auxiliary, for Service= cannot be set on
+// Open makes a pair in one call: the socket or timer is the main unit, the service its auxiliary, for Service= cannot be set on
 // a transient socket and equal stems are how they find each other.
 func (c *Conn) Open(ctx context.Context, p unit.Pair) error {
-	limited := func(props []unit.Property) []unit.Property {
-		return append(append([]unit.Property{}, props...), p.Limits...)
-	}
-	var others []aux
-	if p.Program == nil {
-		others = []aux{{unit.ServiceUnit(p.Name), limited(p.Service)}}
-	} else {
-		others = []aux{{unit.ServiceUnit(p.Name), p.Service}, {unit.ProgramUnit(p.Name), limited(p.Program)}}
-	}
-	return c.transient(ctx, unit.SocketUnit(p.Name), p.Socket, others)
+	return c.transient(ctx, p.Trigger(), slices.Concat(p.Socket, p.Timer), []aux{{unit.ServiceUnit(p.Name), slices.Concat(p.Service, p.Limits)}})
 }
 
 // transient makes a unit with its auxiliaries. A property that an older systemd does not know is left out: the cell runs
@@ -277,6 +270,33 @@ func (c *Conn) Run(ctx context.Context, name string, argv []string, capabilities
 	}, []aux{})
 }
 
+// Output runs a service to its end and returns what it wrote to its standard output and error.
+func (c *Conn) Output(ctx context.Context, name string, props []unit.Property) (out, errs []byte, err error) {
+	var read, written [2]*os.File
+	for i, property := range []string{"StandardOutputFileDescriptor", "StandardErrorFileDescriptor"} {
+		if read[i], written[i], err = os.Pipe(); err != nil {
+			return nil, nil, fmt.Errorf("run %s: %w", name, err)
+		}
+		defer read[i].Close()
+		defer written[i].Close()
+		props = append(props, unit.Property{Name: property, Value: dbus.MakeVariant(dbus.UnixFD(written[i].Fd()))})
+	}
+	err = c.transient(ctx, name, props, []aux{})
+	var texts [2][]byte
+	for i := range read {
+		written[i].Close() // the service has its own, and closes them by its end
+		if deadline, ok := ctx.Deadline(); ok {
+			_ = read[i].SetReadDeadline(deadline)
+		}
+		text, rerr := io.ReadAll(io.LimitReader(read[i], 1<<20))
+		if err == nil && rerr != nil {
+			err = fmt.Errorf("read what %s writes: %w", name, rerr)
+		}
+		texts[i] = text
+	}
+	return texts[0], texts[1], err
+}
+
 // SetSlice gives a slice its limits, and makes it where it is not.
 func (c *Conn) SetSlice(ctx context.Context, s unit.Slice) error {
 	err := c.transient(ctx, s.Name, s.Limits, []aux{})
@@ -301,6 +321,28 @@ func IsLoaded(err error) bool {
 		strings.Contains(e.Error(), "already loaded") || strings.Contains(e.Error(), "already exists"))
 }
 
+// IsInvalid tells whether systemd refused a property's value.
+func IsInvalid(err error) bool {
+	var e dbus.Error
+	return errors.As(err, &e) && (e.Name == "org.freedesktop.DBus.Error.InvalidArgs" || e.Name == "System.Error.EINVAL")
+}
+
+// ForgetTimer stops a job's timer and drops what systemd remembers of its last run.
+func (c *Conn) ForgetTimer(ctx context.Context, name string) error {
+	timer := unit.TimerUnit(name)
+	// Held, so that the unit is still there when its timer has stopped: systemd cleans what does not run.
+	if err := c.mgr.CallWithContext(ctx, managerIf+".RefUnit", 0, timer).Err; err != nil {
+		return fmt.Errorf("hold %s: %w", timer, err)
+	}
+	err := c.Stop(ctx, timer)
+	if err == nil {
+		if err = c.mgr.CallWithContext(ctx, managerIf+".CleanUnit", 0, timer, []string{"state"}).Err; err != nil {
+			err = fmt.Errorf("clean %s: %w", timer, err)
+		}
+	}
+	return errors.Join(err, c.mgr.CallWithContext(ctx, managerIf+".UnrefUnit", 0, timer).Err)
+}
+
 // Start starts a unit and waits for the job's end; with Type=notify that is readiness.
 func (c *Conn) Start(ctx context.Context, name string) error {
 	return c.job(ctx, name, "StartUnit", name, "replace")
@@ -314,6 +356,16 @@ func (c *Conn) Restart(ctx context.Context, name string) error {
 // Stop stops a unit and waits; one that is not loaded is stopped already.
 func (c *Conn) Stop(ctx context.Context, name string) error {
 	err := c.job(ctx, name, "StopUnit", name, "replace")
+	var e dbus.Error
+	if errors.As(err, &e) && e.Name == busName+".NoSuchUnit" {
+		return nil
+	}
+	return err
+}
+
+// Kill ends all processes of a unit at once; one that is not loaded has none.
+func (c *Conn) Kill(ctx context.Context, name string) error {
+	err := c.mgr.CallWithContext(ctx, managerIf+".KillUnit", 0, name, "all", int32(9)).Err
 	var e dbus.Error
 	if errors.As(err, &e) && e.Name == busName+".NoSuchUnit" {
 		return nil

@@ -63,7 +63,7 @@ func TestUnknownPropertyIsLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	all, err := c.List(ctx)
-	if err != nil || all["old"] == nil || all["old"].Socket != "active" || all["old"].Service != "active" {
+	if err != nil || all["old"] == nil || all["old"].Trigger != "active" || all["old"].Service != "active" {
 		t.Errorf("%+v, %v", all["old"], err)
 	}
 }

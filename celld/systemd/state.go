@@ -2,7 +2,9 @@ package systemd
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,9 +16,10 @@ import (
 // State is what systemd says of an instance. Times are microseconds UTC, sizes bytes; a zero maximum is none.
 type State struct {
 	Name            string
-	Socket, Service string // ActiveState
+	Trigger         string // ActiveState of the socket, or of a job's timer
+	Service         string // ActiveState
+	Job             bool
 	ServiceSub      string
-	Proxied         bool // a program unit stands behind the service; what follows is the program's
 	Result          string
 	PID             uint32
 	Restarts        uint32 // by systemd itself, since the unit was made
@@ -31,8 +34,10 @@ type State struct {
 	CPUMax          uint64 // microseconds per second
 	IOWeight        uint64
 	Since           uint64
-	Started, Exited uint64 // of the last main process
+	Run             string // of its runs, the last one's identity (systemd.exec(5), INVOCATION_ID)
+	Started, Exited uint64 // of the last main process, which the launcher of a run is before the program
 	ControlGroup    string
+	GPU             []string      // grants of devices
 	Idle            time.Duration // after which it goes to sleep by itself; 0: never
 }
 
@@ -75,16 +80,16 @@ func (c *Conn) List(ctx context.Context) (map[string]*State, error) {
 		}
 		s := out[name]
 		if s == nil {
-			s = &State{Name: name, Socket: "inactive", Service: "inactive"}
+			s = &State{Name: name, Trigger: "inactive", Service: "inactive"}
 			out[name] = s
 		}
 		switch u.Name {
 		case unit.SocketUnit(name):
-			s.Socket = u.Active
+			s.Trigger = u.Active
+		case unit.TimerUnit(name):
+			s.Trigger, s.Job = u.Active, true
 		case unit.ServiceUnit(name):
 			s.Service, s.ServiceSub = u.Active, u.Sub
-		case unit.ProgramUnit(name):
-			s.Proxied = true
 		}
 	}
 	return out, nil
@@ -128,6 +133,16 @@ func (c *Conn) Listens(ctx context.Context, name string) []string {
 	return out
 }
 
+// Times are when a job ran last and runs next, in microseconds UTC; 0 is never.
+func (c *Conn) Times(ctx context.Context, name string) (last, next uint64) {
+	for property, to := range map[string]*uint64{"LastTriggerUSec": &last, "NextElapseUSecRealtime": &next} {
+		if v, err := c.One(ctx, unit.TimerUnit(name), "Timer", property); err == nil {
+			*to = bounded(dbus.MakeVariant(v))
+		}
+	}
+	return last, next
+}
+
 // Definition fills the hash and directory of an instance, which is all that a plan needs beside List.
 func (c *Conn) Definition(ctx context.Context, s *State) error {
 	env, err := c.One(ctx, unit.ServiceUnit(s.Name), "Service", "Environment")
@@ -135,7 +150,7 @@ func (c *Conn) Definition(ctx context.Context, s *State) error {
 		return err
 	}
 	list, _ := env.([]string)
-	s.Hash = unit.DefinitionOf(list)
+	s.Hash, s.GPU = unit.DefinitionOf(list), unit.GrantsOf(list)
 	for _, e := range list {
 		if d, ok := strings.CutPrefix(e, "CELL_DIR="); ok {
 			s.Dir = d
@@ -147,21 +162,23 @@ func (c *Conn) Definition(ctx context.Context, s *State) error {
 // Detail fills everything that List leaves out.
 func (c *Conn) Detail(ctx context.Context, s *State) error {
 	name := unit.ServiceUnit(s.Name)
-	if s.Proxied {
-		name = unit.ProgramUnit(s.Name)
-	}
-	svc, err := c.all(ctx, name, busName+".Service")
+	// In this order: of a unit that has ended the reason is there.
+	u, err := c.all(ctx, name, busName+".Unit")
 	if err != nil {
 		return err
 	}
-	u, err := c.all(ctx, name, busName+".Unit")
+	svc, err := c.all(ctx, name, busName+".Service")
 	if err != nil {
 		return err
 	}
 	str := func(m map[string]dbus.Variant, key string) string { v, _ := m[key].Value().(string); return v }
 	num := func(key string) uint64 { return bounded(svc[key]) }
 	s.Service, s.ServiceSub = str(u, "ActiveState"), str(u, "SubState")
+	by, _ := u["TriggeredBy"].Value().([]string)
+	s.Job = slices.Contains(by, unit.TimerUnit(s.Name))
 	s.Since, _ = u["StateChangeTimestamp"].Value().(uint64)
+	id, _ := u["InvocationID"].Value().([]byte)
+	s.Run = hex.EncodeToString(id)
 	s.Result, s.Dir, s.ControlGroup = str(svc, "Result"), str(svc, "WorkingDirectory"), str(svc, "ControlGroup")
 	s.PID, _ = svc["MainPID"].Value().(uint32)
 	s.Restarts, _ = svc["NRestarts"].Value().(uint32)
@@ -172,7 +189,7 @@ func (c *Conn) Detail(ctx context.Context, s *State) error {
 	s.CPU, s.CPUMax, s.IOWeight = num("CPUUsageNSec"), num("CPUQuotaPerSecUSec"), num("IOWeight")
 	s.Started, s.Exited = num("ExecMainStartTimestamp"), num("ExecMainExitTimestamp")
 	env, _ := svc["Environment"].Value().([]string)
-	s.Hash = unit.DefinitionOf(env)
+	s.Hash, s.GPU = unit.DefinitionOf(env), unit.GrantsOf(env)
 	for _, e := range env {
 		if v, ok := strings.CutPrefix(e, "CELL_IDLE_TIMEOUT="); ok {
 			s.Idle, _ = time.ParseDuration(v)

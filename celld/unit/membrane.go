@@ -2,88 +2,92 @@ package unit
 
 import (
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"github.com/cell-network/cell/membrane/spec"
 	"github.com/cell-network/cell/sdk/manifest"
 )
-
-type bind struct {
-	Source, Dest string
-	Ignore       bool
-	Flags        uint64
-}
-
-type tmpfs struct{ Path, Options string }
 
 type filter struct {
 	Allow bool
 	List  []string
 }
 
-// membrane is the sandbox of an own user's cell: it sees the system read-only, its own directory read-only with data/,
-// cache/ and log/ writable, no other home, no other cell's socket and, unless it asked for it, no network.
-func membrane(m *manifest.Manifest, at Place) []Property {
-	writable, unlocked := []bind{}, []string{}
-	readable := []bind{}
-	for _, d := range []string{"data", "cache", "log"} {
-		p := filepath.Join(m.Dir, d)
-		if at.Owner == "" {
-			writable = append(writable, bind{p, p, true, 0})
-		} else {
-			// PID 1 binds with the rights of root: a link in place of data/ would open what another's closed directory
-			// holds. Making what is in place writable opens nothing.
-			unlocked = append(unlocked, "-"+p)
+// membrane is what an instance's program is sealed with: see package membrane.
+func membrane(m *manifest.Manifest, name string, at Place, env []string) *spec.Spec {
+	s := &spec.Spec{
+		Name: name, Dir: m.Dir, Broker: at.SocketDir + "/broker", Internet: m.Net.Internet, Foreign: at.Trust == Foreign, Root: m.User == "root",
+		Notify: m.Life.Ready == "notify", Ready: m.Life.Ready != "notify",
+	}
+	for _, n := range m.Needs {
+		if n.Port > 0 {
+			s.Needs = append(s.Needs, spec.Need{Name: n.Name, Host: n.Host, Port: n.Port})
 		}
 	}
-	switch {
-	case at.Owner == "":
-		readable = append(readable, bind{m.Dir, m.Dir, false, 0})
-	case at.Home != "":
-		readable = append(readable, bind{at.Home, at.Home, false, 0})
+	for _, h := range m.Net.Hosts {
+		s.Hosts = append(s.Hosts, h.String())
 	}
-	hub := filepath.Join(at.SocketDir, "broker") // with celld's socket for cells; a celld that starts anew makes it there
-	readable = append(readable, bind{hub, hub, true, 0})
-	if at.Notify != "" {
-		writable = append(writable, bind{at.Notify, at.Notify, true, 0})
+	if h := m.Life.Health; h != nil {
+		s.Health = &spec.Health{HTTP: h.HTTP, Command: h.Command, Port: m.Port, Interval: h.Interval, Timeout: h.Timeout, Failures: h.Failures, Grace: m.Life.ReadyWithin}
 	}
-	if m.Port > 0 || escapes(m) {
-		readable = append(readable, bind{at.Helper, at.Helper, false, 0})
+	for _, x := range m.Secrets {
+		s.Secrets = append(s.Secrets, x.Name+"="+x.Kind+":"+x.Source)
 	}
-	if p := Program(m, at); filepath.Dir(p) == filepath.Dir(at.Helper) {
-		readable = append(readable, bind{p, p, false, 0})
+	for _, p := range m.Paths {
+		if p.Write {
+			s.Write = append(s.Write, p.Path)
+		} else {
+			s.Read = append(s.Read, p.Path)
+		}
 	}
-	props := []Property{
-		prop("NoNewPrivileges", true),
-		prop("ProtectSystem", "strict"),
-		prop("ProtectHome", "tmpfs"),
-		prop("PrivateTmp", true),
-		prop("PrivateDevices", true),
-		prop("TemporaryFileSystem", []tmpfs{{at.SocketDir, "ro"}}),
-		prop("CapabilityBoundingSet", uint64(0)),
-		prop("ProtectKernelTunables", true),
-		prop("ProtectKernelModules", true),
-		prop("ProtectControlGroups", true),
-		prop("RestrictSUIDSGID", true),
-		prop("RestrictNamespaces", uint64(0)),
-		prop("LockPersonality", true),
-		prop("SystemCallFilter", filter{true, []string{"@system-service"}}),
-		prop("SystemCallErrorNumber", int32(1)), // EPERM
+	for _, e := range env {
+		variable, _, _ := strings.Cut(e, "=")
+		s.Env = append(s.Env, variable)
 	}
-	// Both properties fill one list, and an empty value empties it.
-	if len(readable) > 0 {
-		props = append(props, prop("BindReadOnlyPaths", readable))
+	slices.Sort(s.Env)
+	if m.Port > 0 {
+		// The proxy is inside with the program, and says when it is ready.
+		s.Port, s.When, s.Notify, s.Ready = m.Port, m.Life.Ready, true, false
 	}
-	if len(writable) > 0 {
-		props = append(props, prop("BindPaths", writable))
+	program := Program(m, at)
+	s.Show = []string{program}
+	if rest, ok := strings.CutPrefix(program, m.Dir+"/"); ok {
+		program = s.Inside() + "/" + rest
+		s.Show = nil
 	}
-	if !m.Net.Internet {
-		props = append(props, prop("PrivateNetwork", true))
+	args, _ := seen(m, at).Arguments(name) // reading the manifest has tried it
+	s.Program = append([]string{program}, args...)
+	return s
+}
+
+// seen is the manifest with the directory that the program sees.
+func seen(m *manifest.Manifest, at Place) *manifest.Manifest {
+	if at.Trust == Own {
+		return m
 	}
-	if at.User {
-		// Without a user namespace a user manager accepts the rules above and silently applies none of them.
-		props = append(props, prop("PrivateUsers", true))
+	foreign := *m
+	foreign.Dir = spec.Foreign
+	return &foreign
+}
+
+// Probe is a service that is sealed as an instance's own is and runs what must not succeed instead of its program.
+func Probe(p Pair, at Place, world string) (name string, props []Property) {
+	seal := *p.Seal
+	seal.Program = []string{spec.Helper, spec.Probe, world}
+	seal.Port, seal.When, seal.Notify, seal.Ready, seal.Needs, seal.Secrets, seal.Hosts, seal.Health = 0, "", false, true, nil, nil, nil, nil
+	for _, pr := range p.Service {
+		switch pr.Name {
+		case "ExecStart", "NotifyAccess", "WatchdogUSec", "FileDescriptorStoreMax", "Restart", "Slice", "Description":
+		default:
+			props = append(props, pr)
+		}
 	}
-	if at.Owner != "" {
-		props = append(props, prop("User", at.Owner), prop("ReadWritePaths", unlocked))
-	}
-	return props
+	return "cell-probe@" + p.Name + ".service", append(props,
+		prop("Description", "probe of the membrane of "+p.Name),
+		prop("ExecStart", Command(filepath.Join(at.Programs, "cell-membrane"), seal.Args()...)),
+		prop("NotifyAccess", "all"),
+		prop("Restart", "no"),
+		prop("Slice", "cell.slice"), // the cell's own may be full
+	)
 }

@@ -2,13 +2,12 @@ package unit
 
 import (
 	"fmt"
-	"net/url"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/cell-network/cell/membrane/spec"
 	"github.com/cell-network/cell/sdk/manifest"
 )
 
@@ -28,34 +27,6 @@ func Command(path string, args ...string) []ExecCommand {
 	return []ExecCommand{{path, argv, false}}
 }
 
-// spoilt are the characters that do not survive in a command line. systemd replaces variables after a dollar; and when it reads a
-// transient unit's file again, as with any daemon-reload, which it has written itself, both have a backslash before them (systemd
-// 252; ExecStartEx, whose flag turns the former off, is then not known at all).
-const spoilt = "$;"
-
-// RunArgs is the word that makes celld a program's arguments readable again: see argv.
-const RunArgs = "run-args"
-
-// argv is the command line of a cell's program: the program itself or, where an argument has what would be spoilt, celld, which
-// executes it with the arguments unescaped.
-func argv(m *manifest.Manifest, program, instance string, at Place) []string {
-	args, _ := m.Arguments(instance) // reading the manifest has tried it
-	if !escapes(m) {
-		return append([]string{program}, args...)
-	}
-	line := []string{at.Helper, RunArgs, program}
-	for _, a := range args {
-		line = append(line, url.QueryEscape(a))
-	}
-	return line
-}
-
-// escapes tells whether an argument of the program would be spoilt.
-func escapes(m *manifest.Manifest) bool {
-	args, _ := m.Arguments(m.Name)
-	return slices.ContainsFunc(args, func(a string) bool { return strings.ContainsAny(a, spoilt) })
-}
-
 type listener struct{ Type, Address string }
 
 func pair(n *manifest.Node, name string, at Place) Pair {
@@ -65,24 +36,32 @@ func pair(n *manifest.Node, name string, at Place) Pair {
 		p.Slices = append([]Slice{{SliceName(a.Name), Limits(a.Manifest, a.Replicas)}}, p.Slices...)
 	}
 	slice := SliceName(n.Name)
-	p.Socket = socket(m, name, slice, at)
-	program := service(m, name, slice, at)
-	if m.Port > 0 && !at.User {
-		p.Program, p.Service = program, proxy(m, name, slice, at)
+	if p.Job() {
+		p.Timer = timer(m, name)
 	} else {
-		p.Service = program
+		p.Socket = socket(m, name, slice, at)
 	}
-	env := append(environment(m, name), "CELL_BROKER="+filepath.Join(at.SocketDir, "broker/celld.sock"))
-	if m.Speaks != "cell" && p.Program == nil && m.Life.IdleTimeout > 0 && !m.Life.Warm {
+	env := environment(m, name, at)
+	for _, need := range m.Needs {
+		if need.Port > 0 {
+			env = append(env, "CELL_NEED_"+strings.ToUpper(strings.ReplaceAll(need.Name, "-", "_"))+"="+spec.NeedsAt+"/"+need.Name+".sock")
+		}
+	}
+	p.Seal = membrane(m, name, at, env)
+	p.Service = service(m, name, slice, at, p.Seal)
+	if m.Speaks != "cell" && m.Life.IdleTimeout > 0 && !m.Life.Warm {
 		env = append(env, doze+m.Life.IdleTimeout.String())
 	}
-	p.Hash = hash(p.Socket, p.Service, p.Program, []Property{prop("Environment", env), prop("publish", m.Net.Publish)})
+	rest := []Property{prop("Environment", env), prop("publish", m.Net.Publish)}
+	if g := m.Resources.GPU; g != nil {
+		rest = append(rest, prop("gpu", fmt.Sprint(*g))) // what is asked for; what is granted changes nothing
+	}
+	p.Hash = hash(p.Socket, p.Timer, p.Service, rest)
 	env = append(env, definition+p.Hash)
 	p.Service = append(p.Service, prop("Environment", env))
-	if p.Program != nil {
-		p.Program = append(p.Program, prop("Environment", env))
+	if !p.Job() {
+		p.Socket = append(p.Socket, prop("Listen", []listener{{"Stream", SocketPath(at.SocketDir, name)}}))
 	}
-	p.Socket = append(p.Socket, prop("Listen", []listener{{"Stream", SocketPath(at.SocketDir, name)}}))
 	if len(m.Net.Publish) > 0 && name == n.Name {
 		p.Door = door(m, name, slice, at)
 	}
@@ -172,12 +151,32 @@ func socket(m *manifest.Manifest, name, slice string, at Place) []Property {
 	return props
 }
 
-func environment(m *manifest.Manifest, name string) []string {
-	env := []string{"CELL_STOP_WITHIN=" + m.Life.StopWithin.String()}
+// never is a calendar event that has passed: systemd refuses a timer that has none.
+const never = "1970-01-01 00:00:00 UTC"
+
+// calendar is an element of TimersCalendar.
+type calendar struct{ Base, Event string }
+
+// timer runs a job. While the job runs the timer does nothing, and afterwards it runs at once for what it missed, once.
+func timer(m *manifest.Manifest, name string) []Property {
+	props := []Property{
+		prop("Description", "schedule of "+name),
+		prop("AccuracyUSec", uint64(1_000_000)), // systemd's own minute is for machines that want to stay asleep
+		prop("CollectMode", "inactive-or-failed"),
+		prop("DefaultDependencies", false),
+	}
+	if m.Life.Schedule == "" {
+		return append(props, prop("TimersCalendar", []calendar{{"OnCalendar", never}}))
+	}
+	return append(props, prop("TimersCalendar", []calendar{{"OnCalendar", m.Life.Schedule}}), prop("Persistent", true))
+}
+
+func environment(m *manifest.Manifest, name string, at Place) []string {
+	env := []string{"CELL_STOP_WITHIN=" + m.Life.StopWithin.String(), "CELL_BROKER=" + filepath.Join(spec.Broker, "celld.sock")}
 	if m.Life.IdleTimeout > 0 && !m.Life.Warm {
 		env = append(env, "CELL_IDLE_TIMEOUT="+m.Life.IdleTimeout.String())
 	}
-	all, _ := m.Environ(name) // reading the manifest has tried it
+	all, _ := seen(m, at).Environ(name) // reading the manifest has tried it
 	for k, v := range all {
 		env = append(env, k+"="+v)
 	}
@@ -191,11 +190,15 @@ func Program(m *manifest.Manifest, at Place) string {
 	if m.InBin() {
 		return filepath.Join(m.Dir, "run/exec", strings.TrimPrefix(filepath.Clean(m.Exec[0]), "bin/"))
 	}
-	path, _ := m.Program(filepath.Dir(at.Helper))
+	path, _ := m.Program(at.Programs)
 	return path
 }
 
 func common(m *manifest.Manifest, description, slice string) []Property {
+	within := uint64(m.Life.ReadyWithin.Microseconds())
+	if m.Speaks == "job" {
+		within = ^uint64(0)
+	}
 	return []Property{
 		prop("Description", description),
 		prop("Slice", slice),
@@ -203,49 +206,42 @@ func common(m *manifest.Manifest, description, slice string) []Property {
 		prop("Restart", m.Life.Restart),
 		prop("RestartUSec", uint64(250_000)),
 		prop("StartLimitIntervalUSec", uint64(0)),
-		prop("TimeoutStartUSec", uint64(m.Life.ReadyWithin.Microseconds())),
+		prop("TimeoutStartUSec", within),
 		// A grace of half a second: the SDK ends its own drain within stop_within and says what was cut off.
 		prop("TimeoutStopUSec", uint64((m.Life.StopWithin + 500*time.Millisecond).Microseconds())),
 		prop("DefaultDependencies", false),
 	}
 }
 
-func service(m *manifest.Manifest, name, slice string, at Place) []Property {
-	typ := "exec"
-	if m.Life.Ready == "notify" {
-		typ = "notify"
+func service(m *manifest.Manifest, name, slice string, at Place, seal *spec.Spec) []Property {
+	access := "main"
+	if seal.Ready {
+		access = "all" // it is not the main process that says it
 	}
-	program := Program(m, at)
-	line, access := argv(m, program, name, at), "main"
-	inside := m.Port > 0 && at.User // the proxy is inside of the unit: see celld serve-port
-	if inside {
-		line = append([]string{at.Helper, "serve-port", strconv.Itoa(m.Port), m.Life.Ready}, line...)
-		typ = "notify"
-		if m.Life.Ready == "notify" {
-			access = "all" // it is the program's to say
-		}
+	kind := "notify"
+	if m.Speaks == "job" {
+		kind = "oneshot" // its start is its whole run: what systemd writes of its end, timers and callers wait for that
 	}
 	props := append(common(m, name, slice),
-		prop("Type", typ),
-		prop("ExecStart", Command(line[0], line[1:]...)),
+		prop("Type", kind),
+		prop("ExecStart", Command(filepath.Join(at.Programs, "cell-membrane"), seal.Args()...)),
 		prop("WorkingDirectory", m.Dir),
 		prop("SyslogIdentifier", name),
 		prop("UMask", uint32(0o022)),
+		prop("NotifyAccess", access),
+		prop("KillSignal", int32(m.Life.StopSignal)),
 	)
 	props = append(props, files(m)...)
-	if typ == "notify" {
-		props = append(props, prop("NotifyAccess", access), prop("FileDescriptorStoreMax", uint32(64)))
+	if m.Life.Ready == "notify" {
+		props = append(props, prop("FileDescriptorStoreMax", uint32(64)))
 	}
 	if m.Speaks == "cell" {
 		props = append(props, prop("WatchdogUSec", uint64(30_000_000)))
 	}
-	if m.Life.Ready == "port" && !inside {
-		props = append(props, prop("ExecStartPost", Command(at.Helper, "wait-port", strconv.Itoa(m.Port))))
+	if at.Owner != "" {
+		props = append(props, prop("User", at.Owner), prop("NoNewPrivileges", true))
 	}
-	if m.Port > 0 && !inside {
-		props = append(props, prop("StopWhenUnneeded", true))
-	}
-	return append(props, membrane(m, at)...)
+	return props
 }
 
 // Descriptors of a program that says nothing: what it has, and what it may ask for. systemd's own 1024 is for programs that call
@@ -269,35 +265,4 @@ func files(m *manifest.Manifest) []Property {
 		hard = soft
 	}
 	return []Property{prop("LimitNOFILE", hard), prop("LimitNOFILESoft", soft)}
-}
-
-// proxy stands in front of a program that insists on a port: the socket's connections go to the port in the program's
-// own network, and when none is left for the idle time both end.
-func proxy(m *manifest.Manifest, name, slice string, at Place) []Property {
-	var args []string
-	if m.Life.IdleTimeout > 0 && !m.Life.Warm {
-		args = append(args, fmt.Sprintf("--exit-idle-time=%ds", max(1, int(m.Life.IdleTimeout.Seconds()))))
-	}
-	args = append(args, "127.0.0.1:"+strconv.Itoa(m.Port))
-	props := append(common(m, fmt.Sprintf("%s (proxy to port %d of %s)", name, m.Port, ProgramUnit(name)), slice),
-		prop("Type", "exec"),
-		prop("ExecStart", Command(at.Proxy, args...)),
-		prop("SyslogIdentifier", name),
-		prop("WorkingDirectory", m.Dir),
-	)
-	return append(dependOn(props, name), membrane(m, at)...)
-}
-
-// dependOn ties a proxy to the program of an instance.
-func dependOn(props []Property, name string) []Property {
-	out := []Property{}
-	for _, p := range props {
-		switch p.Name {
-		case "BindsTo", "After", "JoinsNamespaceOf":
-		default:
-			out = append(out, p)
-		}
-	}
-	program := []string{ProgramUnit(name)}
-	return append(out, prop("BindsTo", program), prop("After", program), prop("JoinsNamespaceOf", program))
 }

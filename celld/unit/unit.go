@@ -1,5 +1,4 @@
-// Package unit turns a cell of a tree into the systemd units it becomes: a socket and a service of the same stem, a
-// third one where a program insists on a port, and slices. It is pure but for looking up a program's path; who sends the
+// Package unit turns a cell of a tree into the systemd units it becomes: a socket and a service of the same stem, and slices. It is pure but for looking up a program's path; who sends the
 // units to systemd is package systemd.
 package unit
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/cell-network/cell/membrane/spec"
 	"github.com/cell-network/cell/sdk/manifest"
 )
 
@@ -27,22 +27,32 @@ func prop(name string, value any) Property { return Property{name, dbus.MakeVari
 // Place is what units depend on beside the cell itself.
 type Place struct {
 	SocketDir string // directory of the cells' sockets, owned by the manager's user
-	User      bool   // an ordinary user's manager: sandboxing needs PrivateUsers there
+	User      bool   // an ordinary user's manager: sandboxing of doors needs PrivateUsers there
 	Owner     string // user that cells run as; empty: the manager's own
-	Home      string // directory of the owner that the sandbox would hide and that holds the cell, or empty
-	Notify    string // path of the manager's notification socket where the sandbox would hide it, or empty
-	Helper    string // path of celld, which waits for ports inside of sandboxes
+	Programs  string // directory of Cell's own programs
 	Proxy     string // path of systemd-socket-proxyd
+	Trust     Trust
 }
+
+// Trust says whose code a cell is.
+type Trust int
+
+const (
+	Own Trust = iota // its owner's
+	// Foreign is somebody else's: it sees nothing of its owner, not even the name. Its directory has to lie where the path says nothing
+	// either, as the kernel shows a process what is mounted from where (/proc/self/mountinfo).
+	Foreign
+)
 
 // Pair is one instance of a cell as units.
 type Pair struct {
 	Name     string // dotted path, ":N" from the second replica on
 	Manifest *manifest.Manifest
-	Hash     string // of everything below but the limits: equal hashes are equal definitions
-	Socket   []Property
+	Hash     string     // of everything below but the limits: equal hashes are equal definitions
+	Socket   []Property // empty for a job
+	Timer    []Property // of a job
 	Service  []Property
-	Program  []Property // of a program that insists on a port; Service is then the proxy in front of it
+	Seal     *spec.Spec // what Service seals its program with
 	Door     *Door      // to the outside, or nil
 	Limits   []Property // resource controls of the process, which change in place
 	Slices   []Slice    // outermost first
@@ -63,9 +73,8 @@ type Slice struct {
 }
 
 const (
-	stem        = "cell@"
-	programStem = "cell-program@"
-	doorStem    = "cell-door@"
+	stem     = "cell@"
+	doorStem = "cell-door@"
 )
 
 // ServiceUnit is the name of an instance's service.
@@ -74,8 +83,19 @@ func ServiceUnit(name string) string { return stem + name + ".service" }
 // SocketUnit is the name of an instance's socket.
 func SocketUnit(name string) string { return stem + name + ".socket" }
 
-// ProgramUnit is the name of the service behind the proxy of a program that insists on a port.
-func ProgramUnit(name string) string { return programStem + name + ".service" }
+// TimerUnit is the name of what runs an instance of a job.
+func TimerUnit(name string) string { return stem + name + ".timer" }
+
+// Job tells whether it is run by its timer, and called by nobody.
+func (p Pair) Job() bool { return p.Manifest != nil && p.Manifest.Speaks == "job" }
+
+// Trigger is the name of the unit that starts the service: the socket, or a job's timer.
+func (p Pair) Trigger() string {
+	if p.Job() {
+		return TimerUnit(p.Name)
+	}
+	return SocketUnit(p.Name)
+}
 
 // DoorSocket and DoorService name the pair that opens a cell to the outside.
 func DoorSocket(name string) string { return doorStem + name + ".socket" }
@@ -85,26 +105,28 @@ func DoorService(name string) string { return doorStem + name + ".service" }
 
 // All names every unit that an instance may have, in the order in which they are stopped: who lets callers in goes first.
 func All(name string) []string {
-	return []string{DoorSocket(name), DoorService(name), SocketUnit(name), ServiceUnit(name), ProgramUnit(name)}
+	return []string{DoorSocket(name), DoorService(name), SocketUnit(name), TimerUnit(name), ServiceUnit(name)}
 }
 
 // NameOf finds the instance that a unit belongs to.
 func NameOf(unit string) (name string, ok bool) {
-	for _, prefix := range []string{stem, programStem, doorStem} {
+	for _, prefix := range []string{stem, doorStem} {
 		s, ok := strings.CutPrefix(unit, prefix)
 		if !ok {
 			continue
 		}
-		if n, ok := strings.CutSuffix(s, ".service"); ok {
-			return n, true
+		for _, suffix := range []string{".service", ".timer", ".socket"} {
+			if n, ok := strings.CutSuffix(s, suffix); ok {
+				return n, true
+			}
 		}
-		return strings.CutSuffix(s, ".socket")
+		return "", false
 	}
 	return "", false
 }
 
 // Patterns match the names of all units of cells.
-func Patterns() []string { return []string{stem + "*", programStem + "*", doorStem + "*"} }
+func Patterns() []string { return []string{stem + "*", doorStem + "*"} }
 
 // SliceName is the slice of a cell: a dash nests slices, so the dashes inside names are escaped (systemd.slice(5)).
 func SliceName(name string) string {
@@ -161,9 +183,6 @@ func (p Pair) Renamed(name, path string) Pair {
 		if pr.Name == "Listen" {
 			q.Socket[i] = prop("Listen", []listener{{"Stream", path}})
 		}
-	}
-	if p.Program != nil {
-		q.Service = dependOn(p.Service, name)
 	}
 	return q
 }

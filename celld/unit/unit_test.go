@@ -3,10 +3,10 @@ package unit
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
+	"github.com/cell-network/cell/membrane/spec"
 	"github.com/cell-network/cell/sdk/manifest"
 )
 
@@ -47,7 +47,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("NameOf(%q) = %q, %v", u, got, ok)
 		}
 	}
-	for _, u := range []string{"cell@x.slice", "dbus.service", "cell-shop.slice", "cell-program@x.socket.d"} {
+	for _, u := range []string{"cell@x.slice", "dbus.service", "cell-shop.slice", "cell@x.socket.d"} {
 		if got, ok := NameOf(u); ok {
 			t.Errorf("NameOf(%q) = %q", u, got)
 		}
@@ -66,7 +66,7 @@ func one(t *testing.T, child string) Pair {
 	tr := tree(t, child)
 	n := tr.Find("shop.web-front")
 	n.Manifest.Dir = "/shop/web" // the same for every tree of the test
-	return Pairs(n, Place{SocketDir: "/run/cell", Helper: "/celld", Proxy: "/proxyd"})[0]
+	return Pairs(n, Place{SocketDir: "/run/cell", Programs: "/usr/bin", Proxy: "/proxyd"})[0]
 }
 
 // What changes the definition needs an exchange of pairs; limits and the version do not.
@@ -111,19 +111,15 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-func TestProxyAndDoor(t *testing.T) {
+func TestPortAndDoor(t *testing.T) {
 	p := one(t, "[cell]\nspeaks = \"http\"\nport = 3000\n[life]\nidle_timeout = \"90s\"\n[net]\npublish = [\"0.0.0.0:80\"]")
-	if p.Program == nil || p.Door == nil {
+	if p.Door == nil {
 		t.Fatalf("%+v", p)
 	}
-	run := value(p.Service, "ExecStart").([]ExecCommand)[0]
-	if got := strings.Join(run.Args, " "); got != "/proxyd --exit-idle-time=90s 127.0.0.1:3000" {
-		t.Error(got)
+	if s := sealed(t, p); s.Port != 3000 || s.When != "port" || !s.Notify || s.Ready {
+		t.Errorf("%+v", s)
 	}
 	b := p.Renamed(p.Name+BridgeSuffix, "/run/cell/b.sock")
-	if got := value(b.Service, "BindsTo").([]string)[0]; got != "cell-program@shop.web-front:bridge.service" {
-		t.Errorf("the bridge's proxy is bound to %s", got)
-	}
 	if got := value(b.Socket, "Listen").([]listener)[0].Address; got != "/run/cell/b.sock" {
 		t.Error(got)
 	}
@@ -135,11 +131,29 @@ func TestProxyAndDoor(t *testing.T) {
 	}
 }
 
-// A program in bin/ runs by the link that an upgrade switches, any other in place; Cell's own are beside celld, where the
-// cell is shown them alone.
+// sealed reads back what cell-membrane is told.
+func sealed(t *testing.T, p Pair) *spec.Spec {
+	t.Helper()
+	run := value(p.Service, "ExecStart").([]ExecCommand)[0]
+	if run.Path != "/usr/bin/cell-membrane" {
+		t.Errorf("it runs %s", run.Path)
+	}
+	var args []string
+	for _, a := range run.Args[1:] {
+		args = append(args, strings.ReplaceAll(a, "$$", "$"))
+	}
+	s, err := spec.Parse(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// A program in bin/ runs by the link that an upgrade switches, any other in place; Cell's own are beside celld. One that lies
+// outside of the cell's directory is shown to it.
 func TestProgram(t *testing.T) {
-	at := Place{Helper: filepath.Join(t.TempDir(), "celld")}
-	door := filepath.Join(filepath.Dir(at.Helper), "cell-http")
+	at := Place{Programs: t.TempDir()}
+	door := filepath.Join(at.Programs, "cell-http")
 	if err := os.WriteFile(door, nil, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -151,14 +165,26 @@ func TestProgram(t *testing.T) {
 		if got := Program(m, at); got != want {
 			t.Errorf("%s runs %s, want %s", exec, got, want)
 		}
-		shown := false
-		for _, p := range membrane(m, at) {
-			if binds, ok := p.Value.Value().([]bind); ok && p.Name == "BindReadOnlyPaths" {
-				shown = slices.Contains(binds, bind{door, door, false, 0})
-			}
+		s := membrane(m, "web", at, nil)
+		if inside := strings.HasPrefix(want, "/shop/web/"); s.Program[0] != want || inside != (len(s.Show) == 0) {
+			t.Errorf("%s: %+v", exec, s)
 		}
-		if shown != (want == door) {
-			t.Errorf("%s: cell-http is in its sandbox: %v", exec, shown)
+	}
+}
+
+// A foreign cell is told nothing of where its owner keeps it.
+func TestForeign(t *testing.T) {
+	n := tree(t, `[cell]
+exec = ["bin/web", "--data=${CELL_DIR}/data"]
+env = { DIR = "${CELL_DIR}" }`).Find("shop.web-front")
+	p := Pairs(n, Place{SocketDir: "/run/user/1000/cell", Programs: "/usr/bin", Trust: Foreign})[0]
+	s := sealed(t, p)
+	if !s.Foreign || strings.Join(s.Program, " ") != "/cell/run/exec/web --data=/cell/data" {
+		t.Errorf("%+v", s)
+	}
+	for _, e := range value(p.Service, "Environment").([]string) {
+		if strings.Contains(e, n.Manifest.Dir) || strings.Contains(e, "/run/user") {
+			t.Errorf("its environment has %s", e)
 		}
 	}
 }

@@ -6,88 +6,24 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/godbus/dbus/v5"
-	"github.com/godbus/dbus/v5/introspect"
-	"github.com/godbus/dbus/v5/prop"
 
 	"github.com/cell-network/cell/cellnet/node"
+	"github.com/cell-network/cell/internal/onbus"
 	"github.com/cell-network/cell/internal/polkit"
 	"github.com/cell-network/cell/sdk/api"
 )
 
 // Serve exports the interface on conn and takes its name.
 func Serve(ctx context.Context, conn *dbus.Conn, n *node.Node, version string) error {
-	if err := conn.ExportAll(&net{ctx, conn, n}, api.NetPath, api.NetName); err != nil {
-		return fmt.Errorf("export %s: %w", api.NetName, err)
-	}
-	if err := conn.Export(introspect.Introspectable(api.NetXML), api.NetPath, "org.freedesktop.DBus.Introspectable"); err != nil {
-		return fmt.Errorf("export introspection: %w", err)
-	}
-	if _, err := prop.Export(conn, api.NetPath, prop.Map{api.NetName: {"Version": {Value: version, Emit: prop.EmitConst}}}); err != nil {
-		return fmt.Errorf("export properties: %w", err)
-	}
-	return takeName(conn)
+	return onbus.Daemon{Name: api.NetName, Path: api.NetPath, XML: api.NetXML, Version: version, Methods: &net{ctx, conn, n}}.Serve(conn)
 }
 
-func takeName(conn *dbus.Conn) error {
-	reply, err := conn.RequestName(api.NetName, dbus.NameFlagDoNotQueue)
-	if err != nil {
-		return fmt.Errorf("take the name %s: %w", api.NetName, err)
-	}
-	if reply != dbus.RequestNameReplyPrimaryOwner {
-		return fmt.Errorf("take the name %s: another cellnetd has it", api.NetName)
-	}
-	return nil
-}
-
-// idleFor is how long a daemon without a tissue stays for nothing.
-const idleFor = 30 * time.Second
-
-// Idle returns when the daemon may end: this machine is in no tissue, and nobody has asked for anything for a while. The bus starts
-// another one for whoever asks next.
-func (u *Use) Idle(ctx context.Context, conn *dbus.Conn, n *node.Node) error {
-	t := time.NewTicker(idleFor / 3)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		last := u.last.Load()
-		if n.InTissue() || time.Since(time.Unix(0, last)) < idleFor {
-			continue
-		}
-		// A call that came before the name was given up is answered; it may make this machine one of a tissue's.
-		if _, err := conn.ReleaseName(api.NetName); err != nil {
-			return fmt.Errorf("give up the name %s: %w", api.NetName, err)
-		}
-		if u.last.Load() == last && !n.InTissue() {
-			return nil
-		}
-		if err := takeName(conn); err != nil {
-			return err
-		}
-	}
-}
-
-// Use notes when somebody last called.
-type Use struct{ last atomic.Int64 }
-
-// Option makes a connection tell of the calls that come in on it.
-func (u *Use) Option() dbus.ConnOption {
-	u.last.Store(time.Now().UnixNano())
-	return dbus.WithIncomingInterceptor(func(m *dbus.Message) {
-		if m.Type == dbus.TypeMethodCall {
-			u.last.Store(time.Now().UnixNano())
-		}
-	})
-}
+// IdleFor is how long a daemon without a tissue stays for nothing.
+const IdleFor = 30 * time.Second
 
 type net struct {
 	ctx  context.Context
@@ -109,17 +45,9 @@ func fail(err error) *dbus.Error {
 // administer is the action of polkit; units/system/network.cell.policy says who may by default.
 const administer = "network.cell.administer-mesh"
 
-// trusted tells whether the sender is root, as celld is, or the daemon's own user.
-func (n *net) trusted(msg dbus.Message) bool {
-	sender, _ := msg.Headers[dbus.FieldSender].Value().(string)
-	var uid uint32
-	err := n.conn.BusObject().CallWithContext(n.ctx, "org.freedesktop.DBus.GetConnectionUnixUser", 0, sender).Store(&uid)
-	return err == nil && (uid == 0 || int(uid) == os.Geteuid())
-}
-
 // celld lets celld alone speak for the machine's cells and users.
 func (n *net) celld(msg dbus.Message) *dbus.Error {
-	if !n.trusted(msg) {
+	if !onbus.Trusted(n.ctx, n.conn, msg) {
 		return dbus.NewError(api.ErrDenied, []any{"only celld speaks for the cells and users of this machine"})
 	}
 	return nil
@@ -127,7 +55,7 @@ func (n *net) celld(msg dbus.Message) *dbus.Error {
 
 // administrates lets root, and whom polkit lets, change what the machine belongs to.
 func (n *net) administrates(msg dbus.Message) *dbus.Error {
-	if n.trusted(msg) {
+	if onbus.Trusted(n.ctx, n.conn, msg) {
 		return nil
 	}
 	ok, err := polkit.Ask(n.ctx, n.conn, msg, administer, nil)

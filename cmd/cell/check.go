@@ -69,7 +69,7 @@ func loadTree(w io.Writer, dir string) (*manifest.Tree, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find the own path: %w", err)
 		}
-		errs = tree.Programs(filepath.Dir(self))
+		errs = append(tree.Programs(filepath.Dir(self)), tree.MissingPaths()...)
 	}
 	if len(errs) == 0 {
 		return tree, nil

@@ -96,9 +96,12 @@ func watched(c *cobra.Command, m api.Manager, call func() ([]api.Step, error)) (
 		if strings.Contains(st.Error, "it ended by itself") {
 			failed.hints = append(failed.hints, "a program that puts itself into the background has ended: let it stay in the foreground (often -f, or daemon off)")
 		}
-		if len(words) > 0 {
+		switch {
+		case strings.Contains(st.Error, "needs a GPU"):
+			failed.hints = append(failed.hints, `cell gpu   shows who has them; gpu = { wait = "10m" } waits for one, and optional = true does without`)
+		case len(words) > 0:
 			failed.hints = append(failed.hints, "cell logs "+st.Cell+"   shows all that it wrote; --systemd adds what systemd did")
-		} else {
+		default:
 			failed.hints = append(failed.hints, "cell logs --systemd "+st.Cell+"   shows what systemd did with it; it wrote nothing itself")
 		}
 	}

@@ -211,7 +211,7 @@ func TestManPages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"cell.1", "cell-mitosis.1", "cell-genome-diff.1", "cell.toml.5", "celld.8", "cellnetd.8", "cell-http.1"} {
+	for _, name := range []string{"cell.1", "cell-mitosis.1", "cell-genome-diff.1", "cell.toml.5", "celld.8", "cellnetd.8", "cell-membrane.8", "cell-inside.8", "cell-http.1"} {
 		page, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Error(err)

@@ -145,14 +145,14 @@ func (p patient) controllers() finding {
 
 func (p patient) namespaces() finding {
 	f := finding{What: "user namespaces", State: "ok", Seen: "allowed"}
-	const hint = "cells of ordinary users are not sealed off: sysctl "
+	const hint = "cells of ordinary users do not start: sysctl "
 	switch {
 	case p.read("/proc/sys/user/max_user_namespaces") == "0":
 		f.State, f.Seen, f.Hint = "warning", "none may be made", hint+"user.max_user_namespaces=10000"
 	case p.read("/proc/sys/kernel/unprivileged_userns_clone") == "0":
 		f.State, f.Seen, f.Hint = "warning", "not for ordinary users", hint+"kernel.unprivileged_userns_clone=1"
 	case p.read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-		f.State, f.Seen, f.Hint = "warning", "restricted by AppArmor", hint+"kernel.apparmor_restrict_unprivileged_userns=0, or a profile for systemd"
+		f.State, f.Seen, f.Hint = "warning", "restricted by AppArmor", hint+"kernel.apparmor_restrict_unprivileged_userns=0, or a profile with userns for cell-membrane"
 	}
 	return f
 }

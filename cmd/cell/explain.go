@@ -15,9 +15,10 @@ import (
 func newExplain() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "explain NAME", ValidArgsFunction: cellNames, Short: "Show a cell's effective manifest, units, limits and sandbox", Args: args(1, 1, "one name"),
+		Use: "explain NAME", ValidArgsFunction: cellNames, Short: "Show a cell's effective manifest, units, limits and membrane", Args: args(1, 1, "one name"),
 		Long: `Show a cell's manifest with every default filled in, the units it becomes, and for each limit
-and rule of the sandbox what was requested and whether it holds on this machine.`,
+and rule of the membrane what was requested and whether it holds on this machine: a probe that is
+sealed as the cell is tries what must not succeed.`,
 		RunE: func(c *cobra.Command, words []string) error {
 			m, err := manager(c.Context())
 			if err != nil {

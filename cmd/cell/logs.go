@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cell-network/cell/internal/host"
+	"github.com/cell-network/cell/membrane/spec"
 )
 
 func newLogs() *cobra.Command {
@@ -116,7 +117,15 @@ func unitMatches(name string, systemd bool) []string {
 	uid := fmt.Sprintf("_UID=%d", os.Getuid())
 	said := []string{"_TRANSPORT=stdout", "SYSLOG_IDENTIFIER=" + name}
 	matches := [][]string{append([]string{uid}, said...), append([]string{"_SYSTEMD_UNIT=init.scope"}, said...)}
-	for _, u := range []string{"cell@" + name + ".service", "cell-program@" + name + ".service", "cell@" + name + ".socket"} {
+	if os.Getuid() == 0 {
+		for _, root := range []bool{false, true} {
+			matches = append(matches, append([]string{fmt.Sprintf("_UID=%d", spec.HostUser(name, root))}, said...))
+		}
+	}
+	for _, key := range []string{"_SYSTEMD_UNIT", "_SYSTEMD_USER_UNIT"} { // what celld says of the cell
+		matches = append(matches, []string{key + "=celld.service", "SYSLOG_IDENTIFIER=" + name})
+	}
+	for _, u := range []string{"cell@" + name + ".service", "cell@" + name + ".socket", "cell@" + name + ".timer"} {
 		matches = append(matches, []string{"_SYSTEMD_UNIT=" + u}, []string{"_SYSTEMD_USER_UNIT=" + u})
 		if systemd {
 			matches = append(matches, []string{"_PID=1", "UNIT=" + u}, []string{uid, "USER_UNIT=" + u})

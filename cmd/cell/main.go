@@ -49,7 +49,7 @@ rooted there and runs it as cell@NAME.service and cell@NAME.socket.`,
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &codeError{exitUsage, err.Error(), []string{c.CommandPath() + " --help"}}
 	})
-	c.AddCommand(newNew(), newBuild(), newMitosis(), newCheck(), newUse(), newGenome(), newSync(), newStatus(), newTop(), newMetrics(), newPs(), newLogs(), newStart(), newStop(), newApoptosis(), newExplain(), newDoctor(), newRace(),
+	c.AddCommand(newNew(), newBuild(), newMitosis(), newCheck(), newUse(), newGenome(), newSync(), newStatus(), newTop(), newMetrics(), newGPU(), newImage(), newPs(), newLogs(), newStart(), newStop(), newApoptosis(), newExplain(), newDoctor(), newRace(),
 		newTissue(), newInvite(), newJoin(), newNodes(), newCapacity(), newNet(), newEvict(), newLeave(),
 		newHost(), newPass("systemctl"), newPass("journalctl"))
 	return c

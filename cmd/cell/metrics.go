@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cell-network/cell/sdk/api"
 	"github.com/cell-network/cell/sdk/stats"
 )
 
@@ -25,7 +27,14 @@ time and restarts. The cells are not asked, so that those that sleep stay asleep
 			if err != nil {
 				return err
 			}
-			return writeMetrics(c.OutOrStdout(), all)
+			enzymes, err := devices(c, words)
+			if err != nil {
+				return err
+			}
+			if err := writeMetrics(c.OutOrStdout(), all); err != nil {
+				return err
+			}
+			return writeDevices(c.OutOrStdout(), enzymes, len(words) == 0)
 		},
 	}
 }
@@ -40,6 +49,89 @@ func measure(c *cobra.Command, words []string) ([]stats.Instance, error) {
 		name = words[0]
 	}
 	return m.Measure(c.Context(), name)
+}
+
+// devices are the machine's graphics processors with what the named cell, and those below it, used of them.
+func devices(c *cobra.Command, words []string) (api.Enzymes, error) {
+	m, err := manager(c.Context())
+	if err != nil {
+		return api.Enzymes{}, err
+	}
+	all, err := m.Enzymes(c.Context())
+	all.Uses = slices.DeleteFunc(all.Uses, func(u api.GPUUse) bool {
+		base, _, _ := strings.Cut(u.Cell, ":")
+		return u.Cell == "" || len(words) == 1 && u.Cell != words[0] && base != words[0] && !strings.HasPrefix(base, words[0]+".")
+	})
+	return all, err
+}
+
+// writeDevices writes what cells use of graphics processors, and the devices themselves. What the driver does not tell is left out.
+func writeDevices(out io.Writer, all api.Enzymes, whole bool) error {
+	w := bufio.NewWriter(out)
+	family := func(name, kind, help string, samples []string) {
+		if len(samples) == 0 {
+			return
+		}
+		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+		for _, s := range samples {
+			fmt.Fprintln(w, name+s)
+		}
+	}
+	uses := func(more func(api.GPUUse) (labels string, value any)) (out []string) {
+		for _, u := range all.Uses {
+			base, _, _ := strings.Cut(u.Cell, ":")
+			if l, v := more(u); v != nil {
+				out = append(out, fmt.Sprintf("{cell=%q,instance=%q,uuid=%q%s} %v", base, u.Cell, u.UUID, l, v))
+			}
+		}
+		return out
+	}
+	family("cell_gpu_memory_bytes", "gauge", "Memory of a device that the instance has.", uses(func(u api.GPUUse) (string, any) { return "", value(u.Memory) }))
+	family("cell_gpu_energy_joules_total", "counter", "Energy of a device that the instance used.", uses(func(u api.GPUUse) (string, any) {
+		return ",source=" + strconv.Quote(u.Source), value(u.Joules)
+	}))
+	family("cell_gpu_energy_error_joules", "gauge", "By how much cell_gpu_energy_joules_total may be wrong.", uses(func(u api.GPUUse) (string, any) {
+		if u.Joules == nil {
+			return "", nil
+		}
+		return "", u.Error
+	}))
+	family("cell_gpu_busy_seconds_total", "counter", "How long the instance kept the device busy.", uses(func(u api.GPUUse) (string, any) { return "", u.Busy }))
+	if !whole {
+		return w.Flush()
+	}
+	each := func(get func(api.GPU) any) (out []string) {
+		for _, d := range all.Devices {
+			if v := get(d); v != nil {
+				out = append(out, fmt.Sprintf("{uuid=%q,name=%q} %v", d.UUID, d.Name, v))
+			}
+		}
+		return out
+	}
+	family("cell_gpu_device_memory_bytes", "gauge", "Memory of the device.", each(func(d api.GPU) any { return d.Memory }))
+	family("cell_gpu_device_memory_used_bytes", "gauge", "Memory of the device that is used.", each(func(d api.GPU) any { return value(d.Used) }))
+	family("cell_gpu_device_busy_percent", "gauge", "How busy the device is.", each(func(d api.GPU) any { return value(d.Busy) }))
+	family("cell_gpu_device_power_watts", "gauge", "What the device draws.", each(func(d api.GPU) any { return value(d.Power) }))
+	family("cell_gpu_device_energy_joules_total", "counter", "What the device has drawn since its driver was loaded.", each(func(d api.GPU) any { return value(d.Energy) }))
+	family("cell_gpu_device_temperature_celsius", "gauge", "Temperature of the device.", each(func(d api.GPU) any { return value(d.Temperature) }))
+	family("cell_gpu_device_usable", "gauge", "Whether the device may be granted.", each(func(d api.GPU) any {
+		if d.Problem != "" {
+			return 0
+		}
+		return 1
+	}))
+	return w.Flush()
+}
+
+// value is what a driver tells, or nil; a floating-point number is written in full.
+func value[T any](v *T) any {
+	if v == nil {
+		return nil
+	}
+	if f, ok := any(*v).(float64); ok {
+		return strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	return *v
 }
 
 // endings are the names of stats.Method.Ended, as the errors of the protocol are called.

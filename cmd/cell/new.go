@@ -183,8 +183,8 @@ func tidy(ctx context.Context, dir string, sdk *sdkModule) error {
 	// The checksums that Cell itself was built with, so that no checksum database is asked; tidy drops what is not needed.
 	sum, err := cell.SDK.ReadFile("go.sum")
 	if err == nil {
-		have, _ := os.ReadFile(filepath.Join(dir, "go.sum")) // of what the module requires besides
-		err = os.WriteFile(filepath.Join(dir, "go.sum"), append(have, sum...), 0o644)
+		have, _ := os.ReadFile(filepath.Join(dir, "go.sum"))                  // of what the module requires besides
+		err = replaceFile(filepath.Join(dir, "go.sum"), append(have, sum...)) // another go may read it now
 	}
 	if err != nil {
 		return fmt.Errorf("write go.sum: %w", err)

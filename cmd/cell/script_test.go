@@ -20,6 +20,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/cell-network/cell/gpu/nvml/nvmltest"
 	"github.com/cell-network/cell/internal/host/hosttest"
 )
 
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 		if flag.Parse(); testing.Short() {
 			return m.Run()
 		}
-		dir, err := hosttest.Build([]string{".", "../celld", "../cell-http"}, []string{"./testdata/misfit", "../../examples/calculator"})
+		dir, err := hosttest.Build([]string{".", "../celld", "../cell-gpu", "../cell-membrane", "../cell-inside", "../cell-http"}, []string{"./testdata/misfit", "../../examples/calculator"})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -101,7 +102,7 @@ func TestScripts(t *testing.T) {
 			})
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"get": get, "until": until, "examples": examples},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"get": get, "until": until, "examples": examples, "nvml": stubNVML},
 		Condition: func(name string) (bool, error) {
 			if name != "browser" {
 				return false, fmt.Errorf("no condition %s", name)
@@ -113,6 +114,16 @@ func TestScripts(t *testing.T) {
 			return err == nil, nil
 		},
 	})
+}
+
+// stubNVML makes a library that stands in for NVIDIA's, which the script tells what there is by the file nvml.stub, and dev.sh, which runs
+// a command where their files are.
+func stubNVML(ts *testscript.TestScript, _ bool, _ []string) {
+	library, err := nvmltest.Build(ts.MkAbs("."), "")
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("dev.sh"), []byte(nvmltest.Devices), 0o644))
+	ts.Setenv("CELL_NVML", library)
+	ts.Setenv("NVML_STUB", ts.MkAbs("nvml.stub"))
 }
 
 // freePort is a port of the loopback interface that nobody listens on.
@@ -157,8 +168,17 @@ func examples(ts *testscript.TestScript, _ bool, names []string) {
 	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
 	ts.Check(err)
 	ts.Check(os.WriteFile(filepath.Join(to, "go.sum"), sum, 0o644))
-	ts.Check(os.WriteFile(filepath.Join(to, "go.mod"), []byte("module examples\n\ngo 1.26\n\nrequire github.com/cell-network/cell v0.0.0\n\n"+
-		"replace github.com/cell-network/cell => "+root+"\n"), 0o644))
+	// With all that the SDK requires: a build that adds a line changes the source of those that were built beside it.
+	own, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	ts.Check(err)
+	requires := "require github.com/cell-network/cell v0.0.0\n"
+	for line := range strings.Lines(string(own)) {
+		f := strings.Fields(line)
+		if len(f) > 1 && slices.Contains([]string{"github.com/godbus/dbus/v5", "google.golang.org/protobuf", "golang.org/x/sys"}, f[0]) {
+			requires += "require " + f[0] + " " + f[1] + " // indirect\n"
+		}
+	}
+	ts.Check(os.WriteFile(filepath.Join(to, "go.mod"), []byte("module examples\n\ngo 1.26.0\n\n"+requires+"\nreplace github.com/cell-network/cell => "+root+"\n"), 0o644))
 }
 
 // down ends the manager of a state directory.
@@ -186,7 +206,7 @@ func raced(t testing.TB, state string) {
 
 // client speaks HTTP over a Unix socket.
 func client(socket string) *http.Client {
-	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+	return &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -213,13 +233,13 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// until PATTERN COMMAND… repeats a command until its output has the pattern, a minute at most.
+// until PATTERN COMMAND… repeats a command until its output has the pattern, five minutes at most.
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: until PATTERN COMMAND")
 	}
 	last := ""
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		c := exec.Command(args[1], args[2:]...)
 		if _, err := exec.LookPath(args[1]); err != nil {
 			c = exec.Command(filepath.Join(programs, args[1]), args[2:]...)

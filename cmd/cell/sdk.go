@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	cell "github.com/cell-network/cell"
@@ -219,25 +220,23 @@ func fitModule(ctx context.Context, dir string) error {
 	if root == "" {
 		return &codeError{exitError, fmt.Sprintf("%s belongs to no Go module", relative(dir)), []string{"go mod init NAME   makes one"}}
 	}
-	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	if err != nil {
-		return err
-	}
-	if name := moduleLine.FindSubmatch(mod); name != nil && string(name[1]) == cell.Module {
-		return nil
-	}
 	sdk, err := loadSDK()
 	if err != nil {
 		return err
 	}
-	switch {
-	case replacesSDK.Match(mod):
-		if complete(ctx, dir) {
-			return nil
-		}
-	case bytes.Contains(mod, []byte(cell.Module+" "+sdk.version)):
-		return nil
-	default:
+	if _, fits, err := fitting(ctx, root, dir, sdk); fits || err != nil {
+		return err
+	}
+	// Of several cells of one module that are built at once the first one mends it for all: what one go mod tidy has just taken away
+	// another one would look for elsewhere.
+	m, _ := tidying.LoadOrStore(root, &sync.Mutex{})
+	m.(*sync.Mutex).Lock()
+	defer m.(*sync.Mutex).Unlock()
+	mod, fits, err := fitting(ctx, root, dir, sdk)
+	if fits || err != nil {
+		return err
+	}
+	if !replacesSDK.Match(mod) {
 		edit := exec.CommandContext(ctx, "go", "mod", "edit", "-require="+cell.Module+"@"+sdk.version)
 		edit.Dir = root
 		if out, err := edit.CombinedOutput(); err != nil {
@@ -248,6 +247,22 @@ func fitModule(ctx context.Context, dir string) error {
 		return errors.Join(err, os.WriteFile(filepath.Join(root, "go.mod"), mod, 0o644))
 	}
 	return nil
+}
+
+var tidying sync.Map // *sync.Mutex, by the root of the module
+
+// fitting tells whether the module has all that a build of dir wants of it, and returns its go.mod.
+func fitting(ctx context.Context, root, dir string, sdk *sdkModule) (mod []byte, fits bool, err error) {
+	if mod, err = os.ReadFile(filepath.Join(root, "go.mod")); err != nil {
+		return nil, false, err
+	}
+	if name := moduleLine.FindSubmatch(mod); name != nil && string(name[1]) == cell.Module {
+		return mod, true, nil
+	}
+	if replacesSDK.Match(mod) {
+		return mod, complete(ctx, dir), nil
+	}
+	return mod, bytes.Contains(mod, []byte(cell.Module+" "+sdk.version)), nil
 }
 
 // complete tells whether the go.mod and go.sum around dir have all that a build of dir wants of them.

@@ -16,7 +16,7 @@ import (
 func newStart() *cobra.Command {
 	return &cobra.Command{
 		Use: "start NAME", ValidArgsFunction: cellNames, Short: "Start a stopped cell and its subtree", Args: args(1, 1, "one name"),
-		Long: "Start a stopped cell and its subtree, and wait until they are ready.\n\nEXIT STATUS\n  3 when a cell did not become ready.",
+		Long: "Start a stopped cell and its subtree, and wait until they are ready. A job that is named runs now.\n\nEXIT STATUS\n  3 when a cell did not become ready.",
 		RunE: func(c *cobra.Command, words []string) error {
 			m, err := manager(c.Context())
 			if err != nil {
@@ -46,7 +46,7 @@ func newApoptosis() *cobra.Command {
 	return &cobra.Command{
 		Use: "apoptosis NAME", ValidArgsFunction: cellNames, Short: "Stop a cell and remove what was built of it", Args: args(1, 1, "one name"),
 		Long: `Stop a cell and its subtree, forget it, and remove everything a build can make again: run/, cache/
-and bin/. The source and data/ stay.`,
+and bin/. The source and data/ stay, and log/ unless keep_log = false.`,
 		RunE: func(c *cobra.Command, words []string) error {
 			m, err := manager(c.Context())
 			if err != nil {
@@ -77,8 +77,13 @@ and bin/. The source and data/ stay.`,
 func clean(dir string) error {
 	gone := []string{"cache", "run"}
 	// Without a build nothing could make bin/ again: it is source.
-	if m, errs := manifest.Load(dir); len(errs) == 0 && m.Build != "" {
-		gone = append(gone, "bin")
+	if m, errs := manifest.Load(dir); len(errs) == 0 {
+		if m.Build != "" {
+			gone = append(gone, "bin")
+		}
+		if !m.Life.KeepLog {
+			gone = append(gone, "log")
+		}
 	}
 	root, err := os.OpenRoot(dir)
 	if os.IsNotExist(err) {

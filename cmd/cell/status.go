@@ -204,7 +204,11 @@ func printOne(c *cobra.Command, x api.Cell) {
 	if x.PID > 0 {
 		pid = fmt.Sprintf(" (pid %d)", x.PID)
 	}
-	fmt.Fprintf(w, "  %8s  %s%s, %s\n", "unit", x.Unit, pid, strings.TrimSuffix(x.Unit, ".service")+".socket")
+	trigger := ".socket"
+	if x.Job {
+		trigger = ".timer"
+	}
+	fmt.Fprintf(w, "  %8s  %s%s, %s\n", "unit", x.Unit, pid, strings.TrimSuffix(x.Unit, ".service")+trigger)
 	fmt.Fprintf(w, "  %8s  %s\n", "where", x.Dir)
 	if n := x.Calls; n != nil {
 		fmt.Fprintf(w, "  %8s  %s/s now, %d since start; p50 %s, p99 %s, %d in flight, %s\n", "calls", three(n.PerSecond), n.Total,
@@ -218,4 +222,25 @@ func printOne(c *cobra.Command, x api.Cell) {
 		tasks += fmt.Sprintf(" / %d", x.TasksMax)
 	}
 	fmt.Fprintf(w, "  %8s  memory %s · tasks %s\n", "limits", memory(x), tasks)
+	for i, n := range x.Needs {
+		label := ""
+		if i == 0 {
+			label = "needs"
+		}
+		fmt.Fprintf(w, "  %8s  %s: %d connections handed over, %d copied\n", label, n.Need, n.Handed, n.Copied)
+	}
+	for i, r := range x.Runs {
+		label, took := "", ""
+		if i == 0 {
+			label = "runs"
+		}
+		if i == 5 {
+			break
+		}
+		if r.End > 0 {
+			took = short(time.Duration(r.End-r.Start) * time.Microsecond)
+		}
+		start := time.UnixMicro(int64(r.Start)).Format(time.DateTime)
+		fmt.Fprintf(w, "  %8s  %s\n", label, strings.TrimSpace(fmt.Sprintf("%s  %-8s  %s", start, took, r.Result)))
+	}
 }

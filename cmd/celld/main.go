@@ -20,21 +20,12 @@ import (
 	"github.com/cell-network/cell/celld/bus"
 	"github.com/cell-network/cell/celld/store"
 	"github.com/cell-network/cell/celld/systemd"
-	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/sdk/api"
 )
 
 const version = "0.1.0"
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == "wait-port" {
-		os.Exit(waitPort(os.Args[2]))
-	}
-	if len(os.Args) > 4 && os.Args[1] == "serve-port" {
-		os.Exit(servePort(os.Args[2], os.Args[3], os.Args[4:]))
-	}
-	if len(os.Args) > 2 && os.Args[1] == unit.RunArgs {
-		os.Exit(runArgs(os.Args[2], os.Args[3:]))
-	}
 	work := run
 	if len(os.Args) == 4 && os.Args[1] == "hold-storage" {
 		work = func() error { return celld.HoldStorage(os.Args[2], os.Args[3]) }
@@ -71,6 +62,10 @@ func run() error {
 	if state == "" {
 		return errors.New("neither CELL_STATE_DIR nor STATE_DIRECTORY is set")
 	}
+	runs, err := store.OpenRuns(state)
+	if err != nil {
+		return err
+	}
 	wanted, err := store.Open(state)
 	if err != nil {
 		return err
@@ -99,11 +94,8 @@ func run() error {
 		return fmt.Errorf("find celld's own path: %w", err)
 	}
 	s := &celld.Server{
-		Systemd: sd, Store: wanted, SocketDir: socketDir, LinkDir: linkDir, System: kind == "system", User: kind == "user" && os.Geteuid() != 0,
+		Systemd: sd, Store: wanted, Runs: runs, SocketDir: socketDir, LinkDir: linkDir, System: kind == "system", User: kind == "user" && os.Geteuid() != 0,
 		Helper: self, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	}
-	if kind != "system" {
-		s.Notify = filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "systemd/notify")
 	}
 	if s.Key, err = celld.OpenKey(state, filepath.Join(socketDir, broker.Dir)); err != nil {
 		return err
@@ -121,6 +113,12 @@ func run() error {
 	if s.Mesh, err = bus.WatchMesh(ctx, mesh); err != nil {
 		return err
 	}
+	devices, err := connect() // likewise: a driver may hang
+	if err != nil {
+		return fmt.Errorf("connect to the bus: %w", err)
+	}
+	defer devices.Close()
+	s.GPUs = bus.GPUs{Gpu: api.Gpu{Conn: devices}}
 	sd.OnUnknown = func(property string) {
 		s.Log.Warn("this systemd does not know a property; cells run without it", "property", property, "systemd", sd.Version())
 	}
@@ -141,6 +139,7 @@ func run() error {
 	go s.Restore(ctx)
 	go s.Retire(ctx)
 	go s.AnnounceCells(ctx)
+	go s.GuardGPUs(ctx)
 	go func() { failed <- s.Watch(ctx) }()
 	return <-failed
 }

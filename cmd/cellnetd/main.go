@@ -17,6 +17,7 @@ import (
 	"github.com/cell-network/cell/cellnet/bus"
 	"github.com/cell-network/cell/cellnet/names"
 	"github.com/cell-network/cell/cellnet/node"
+	"github.com/cell-network/cell/internal/onbus"
 	"github.com/cell-network/cell/sdk/api"
 )
 
@@ -67,7 +68,7 @@ func run() error {
 	if !system {
 		connect = dbus.ConnectSessionBus
 	}
-	var use bus.Use
+	var use onbus.Use
 	front, err := connect(use.Option())
 	if err != nil {
 		return fmt.Errorf("connect to the bus: %w", err)
@@ -89,5 +90,5 @@ func run() error {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		return fmt.Errorf("notify readiness: %w", err)
 	}
-	return use.Idle(ctx, front, n)
+	return use.Idle(ctx, front, api.NetName, bus.IdleFor, n.InTissue)
 }

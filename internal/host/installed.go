@@ -55,8 +55,10 @@ func (h *Host) ensureUser(ctx context.Context, celld string) error {
 		return &Error{"the user's manager has no message bus", "install the package dbus-user-session and log in again"}
 	}
 	files := map[string]string{
-		filepath.Join(run, "dbus-1/services", activation): units.UserActivation,
-		filepath.Join(run, "systemd/user/celld.service"):  userUnit(celld, h.StateDir),
+		filepath.Join(run, "dbus-1/services", activation):                  units.UserActivation,
+		filepath.Join(run, "dbus-1/services", "network.cell.Gpu1.service"): units.UserGPUActivation,
+		filepath.Join(run, "systemd/user/celld.service"):                   userUnit(celld, h.StateDir),
+		filepath.Join(run, "systemd/user/cell-gpu.service"):                strings.ReplaceAll(units.UserGPU, "ExecStart=@BINDIR@/cell-gpu", "ExecStart="+quote(filepath.Join(filepath.Dir(celld), "cell-gpu"))),
 	}
 	changed := false
 	installed := userInstalled()

@@ -69,8 +69,10 @@ func writeUnits(state, celld string) error {
 		unitDir + "/dbus.service":                                     strings.Replace(busService, "DAEMON", quote(daemon), 1),
 		unitDir + "/celld.service":                                    celldUnit(state, celld),
 		unitDir + "/cellnetd.service":                                 cellnetdUnit(state, celld),
+		unitDir + "/cell-gpu.service":                                 gpuUnit(celld),
 		runtimeDir + "/dbus-1/services/network.cell.Manager1.service": "[D-BUS Service]\nName=network.cell.Manager1\nExec=/bin/false\nSystemdService=celld.service\n",
 		runtimeDir + "/dbus-1/services/network.cell.Net1.service":     "[D-BUS Service]\nName=network.cell.Net1\nExec=/bin/false\nSystemdService=cellnetd.service\n",
+		runtimeDir + "/dbus-1/services/network.cell.Gpu1.service":     "[D-BUS Service]\nName=network.cell.Gpu1\nExec=/bin/false\nSystemdService=cell-gpu.service\n",
 	} {
 		if err := writeFile(path, text); err != nil {
 			return err
@@ -112,6 +114,24 @@ UMask=0077
 CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_DAC_OVERRIDE
 NoNewPrivileges=yes
 `, program, program, quote("CELLNET_STATE_DIR="+netState(state)))
+}
+
+// gpuUnit is the unit of the daemon that asks the drivers of graphics processors, which is beside celld. It may have to be killed: a
+// driver may hang.
+func gpuUnit(celld string) string {
+	return fmt.Sprintf(`[Unit]
+Description=Cell graphics processors
+Requires=dbus.socket
+After=dbus.socket
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart=%s
+Environment=CELL_MANAGER=embedded
+TimeoutStopSec=5
+`, quote(filepath.Join(filepath.Dir(celld), "cell-gpu")))
 }
 
 // celldUnit is the unit of the daemon, started by the first call on the bus.

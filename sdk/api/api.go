@@ -1,5 +1,6 @@
 //go:generate sh -c "go run ../../internal/bindgen network.cell.Manager1.xml > manager_gen.go.new && mv manager_gen.go.new manager_gen.go"
 //go:generate sh -c "go run ../../internal/bindgen network.cell.Net1.xml > net_gen.go.new && mv net_gen.go.new net_gen.go"
+//go:generate sh -c "go run ../../internal/bindgen network.cell.Gpu1.xml > gpu_gen.go.new && mv gpu_gen.go.new gpu_gen.go"
 
 // Package api is the contract of Cell's daemons on D-Bus: interface and error names, the commented XML files, and the
 // Go client of each. It knows nothing of how a daemon works.
@@ -46,21 +47,40 @@ type Step struct {
 
 // Cell is one cell as List describes it. Memory is in bytes, Since in microseconds UTC; a zero maximum means none.
 type Cell struct {
-	Name      string `json:"name"`
-	State     string `json:"state"`
-	Note      string `json:"note,omitempty"`
-	Version   string `json:"version"`
-	Dir       string `json:"dir"`
-	Unit      string `json:"unit"`
-	PID       uint64 `json:"pid,omitempty"`
-	Memory    uint64 `json:"memory,omitempty"`
-	MemoryMax uint64 `json:"memory_max,omitempty"`
-	Tasks     uint64 `json:"tasks,omitempty"`
-	TasksMax  uint64 `json:"tasks_max,omitempty"`
-	Since     uint64 `json:"since,omitempty"`
+	Name      string   `json:"name"`
+	State     string   `json:"state"`
+	Note      string   `json:"note,omitempty"`
+	Version   string   `json:"version"`
+	Dir       string   `json:"dir"`
+	Unit      string   `json:"unit"`
+	PID       uint64   `json:"pid,omitempty"`
+	Memory    uint64   `json:"memory,omitempty"`
+	MemoryMax uint64   `json:"memory_max,omitempty"`
+	Tasks     uint64   `json:"tasks,omitempty"`
+	TasksMax  uint64   `json:"tasks_max,omitempty"`
+	Since     uint64   `json:"since,omitempty"`
+	Job       bool     `json:"job,omitempty"`
+	Next      uint64   `json:"next,omitempty"`  // when a job runs next, in microseconds since 1970
+	Needs     []Joined `json:"needs,omitempty"` // connections to needs by name and port or Unix socket since celld runs
+	Runs      []Run    `json:"runs,omitempty"`  // a job's last ones, the newest first
 
 	Callers []string `json:"callers,omitempty"` // who was connected to it since celld runs
 	Calls   *Calls   `json:"calls,omitempty"`   // of a running cell that counts them: one that speaks cell
+}
+
+// Joined counts connections of a program that knows nothing of Cell to a cell that it needs: those that the program got itself, and
+// those whose bytes are copied.
+type Joined struct {
+	Need   string `json:"need"`
+	Handed uint64 `json:"handed"`
+	Copied uint64 `json:"copied"`
+}
+
+// Run is a run of a job. Times are in microseconds since 1970; End is 0 while it goes on, or when nobody saw it.
+type Run struct {
+	Start  uint64 `json:"start"`
+	End    uint64 `json:"end,omitempty"`
+	Result string `json:"result,omitempty"` // "done", or how it failed
 }
 
 // Calls is what a cell counted since it started and, without streams, within the last ten to twenty seconds.
@@ -113,7 +133,13 @@ func (m Manager) List(ctx context.Context, name string) ([]Cell, error) {
 		cells[i] = Cell{
 			str("name"), str("state"), str("note"), str("version"), str("dir"), str("unit"),
 			num("pid"), num("memory"), num("memory_max"), num("tasks"), num("tasks_max"), num("since"),
-			nil, nil,
+			r["job"].Value() == true, num("next"), nil, nil, nil, nil,
+		}
+		if needs, ok := r["needs"]; ok {
+			_ = needs.Store(&cells[i].Needs)
+		}
+		if runs, ok := r["runs"]; ok {
+			_ = runs.Store(&cells[i].Runs)
 		}
 		cells[i].Callers, _ = r["callers"].Value().([]string)
 		if rate, ok := r["calls_per_second"].Value().(float64); ok {
@@ -132,10 +158,10 @@ func (m Manager) Measure(ctx context.Context, name string) (all []stats.Instance
 	return all, err
 }
 
-// Rule is a line of Explain: a unit, a limit or a rule of the sandbox. Enforced is "yes", "no: why", or "–" where nothing
+// Rule is a line of Explain: a unit, a limit or a rule of the membrane. Enforced is "yes" with or without more, "no: why", or "–" where nothing
 // was requested.
 type Rule struct {
-	Group     string `json:"group"` // "units", "limits" or "sandbox"
+	Group     string `json:"group"` // "units", "limits" or "membrane"
 	What      string `json:"what"`
 	Requested string `json:"requested"`
 	By        string `json:"by,omitempty"`

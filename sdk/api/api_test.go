@@ -9,7 +9,7 @@ import (
 
 // The clients must be what the contracts say today.
 func TestGeneratedClientIsFresh(t *testing.T) {
-	for contract, file := range map[string]string{"network.cell.Manager1.xml": "manager_gen.go", "network.cell.Net1.xml": "net_gen.go"} {
+	for contract, file := range map[string]string{"network.cell.Manager1.xml": "manager_gen.go", "network.cell.Net1.xml": "net_gen.go", "network.cell.Gpu1.xml": "gpu_gen.go"} {
 		want, err := exec.Command("go", "run", "../../internal/bindgen", contract).Output()
 		if err != nil {
 			t.Fatal(err)

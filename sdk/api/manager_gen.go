@@ -30,7 +30,8 @@ func (m Manager) Plan(ctx context.Context, dir string, changed []string) (steps 
 	return steps, err
 }
 
-// Start opens a stopped cell with its subtree and waits until it is ready. steps: as of Apply.
+// Start opens a stopped cell with its subtree and waits until it is ready; a job that is named runs now.
+// steps: as of Apply.
 func (m Manager) Start(ctx context.Context, name string) (steps []Step, err error) {
 	err = m.call(ctx, "Start", name).Store(&steps)
 	return steps, err
@@ -49,14 +50,16 @@ func (m Manager) Forget(ctx context.Context, name string) (err error) {
 
 // list describes cells: the one named and its subtree, or all when name is empty. Keys: name, state, note,
 // version, dir, unit (s); pid, memory, memory_max, tasks, tasks_max, since (t; since in microseconds UTC);
-// callers (as; who was connected to it since celld runs).
+// callers (as; who was connected to it since celld runs), needs (a(stt); connections by need, handed over and
+// copied, likewise); of a job, job (b), next (t; when it runs next, likewise) and runs (a(tts); start, end
+// and result of the last ones, the newest first).
 func (m Manager) list(ctx context.Context, name string) (cells []map[string]dbus.Variant, err error) {
 	err = m.call(ctx, "List", name).Store(&cells)
 	return cells, err
 }
 
 // Explain says what a cell asks for and what of it holds on this machine. rules: (group, what, requested, by,
-// enforced); group is "units", "limits" or "sandbox".
+// enforced); group is "units", "limits" or "membrane".
 func (m Manager) Explain(ctx context.Context, name string) (rules []Rule, err error) {
 	err = m.call(ctx, "Explain", name).Store(&rules)
 	return rules, err
@@ -67,6 +70,12 @@ func (m Manager) Explain(ctx context.Context, name string) (rules []Rule, err er
 func (m Manager) measure(ctx context.Context, name string) (instances string, err error) {
 	err = m.call(ctx, "Measure", name).Store(&instances)
 	return instances, err
+}
+
+// enzymes describes the graphics processors of the machine and which cells have them: JSON, an api.Enzymes.
+func (m Manager) enzymes(ctx context.Context) (enzymes string, err error) {
+	err = m.call(ctx, "Enzymes").Store(&enzymes)
+	return enzymes, err
 }
 
 // connect returns a connected socket to the cell, started if it sleeps.

@@ -29,6 +29,7 @@ func TestPackets(t *testing.T) {
 		{Code: Denied, Message: "not you", Instance: "shop.users:2", Sequence: 9, Event: "died", Time: 1234567},
 		{Instance: "shop.users", Replicas: 3, Takes: 1500},
 		{Instance: "shop.users", Nonce: []byte{0xff, 1}, Expires: 77, Introduction: []byte("\xff signed")},
+		{Instance: "shop.users", Confined: true},
 	} {
 		if got, err := ParseAnswer(a.Append(nil)); err != nil || !reflect.DeepEqual(got, a) {
 			t.Errorf("%+v %v", got, err)
@@ -48,7 +49,7 @@ func TestPackets(t *testing.T) {
 func FuzzPackets(f *testing.F) {
 	f.Add((&Request{Op: OpConnect, Target: "a", Hash: "b", Sequence: 1, Number: 2}).Append(nil))
 	f.Add((&Request{Op: OpRenew, Instance: "a", Nonce: []byte("n")}).Append(nil))
-	f.Add((&Answer{Denied, "no", "a:2", 1, "born", 5, []byte("n"), 7, []byte("i"), 3, 4}).Append(nil))
+	f.Add((&Answer{Denied, "no", "a:2", 1, "born", 5, []byte("n"), 7, []byte("i"), 3, 4, true}).Append(nil))
 	f.Add((&Request{Op: OpConnect, Target: "a", Avoid: []string{"a", "a:2"}}).Append(nil))
 	f.Add([]byte{0x1a, 0x03, 'x'})
 	f.Fuzz(func(t *testing.T, b []byte) {

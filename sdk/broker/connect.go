@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -75,6 +76,112 @@ func Connect(ctx context.Context, target, hash string, avoid ...string) (net.Con
 		return err
 	})
 	return conn, g, err
+}
+
+// ConnectFor is Connect for who connects in the name of a program that knows nothing of celld; number is WantsTCP, WantsUnix or Copies.
+// confined tells whether the program may have the connection itself: see Answer.
+// It asks over connections that it keeps.
+func ConnectFor(ctx context.Context, target string, number uint64) (conn *os.File, confined bool, err error) {
+	r := &Request{Op: OpConnect, Target: target, Number: number, Sequence: 1}
+	use := func(c *net.UnixConn, a Answer, fds []int) error {
+		if len(fds) != 1 {
+			closeAll(fds)
+			return &Error{Failed, target, fmt.Sprintf("celld sent %d descriptors instead of one", len(fds))}
+		}
+		conn, confined = os.NewFile(uintptr(fds[0]), "connection"), a.Confined
+		lines.keep(c)
+		return nil
+	}
+	if c := lines.take(); c != nil {
+		a, fds, err := exchange(ctx, c, r, r.Append(nil))
+		if err == nil {
+			err = use(c, a, fds)
+		}
+		if _, final := errors.AsType[*Error](err); final {
+			lines.keep(c)
+			return nil, false, err
+		}
+		if err == nil || ctx.Err() != nil {
+			return conn, confined, err
+		}
+		c.Close() // of a celld that has gone
+	}
+	err = askKeeping(ctx, r, use)
+	return conn, confined, err
+}
+
+// kept are connections to celld that nothing is asked over at the moment.
+type kept struct {
+	mu   sync.Mutex
+	all  []*net.UnixConn
+	used time.Time // when one was kept last
+}
+
+var lines kept
+
+const (
+	mostLines = 4
+	lineRests = 30 * time.Second // celld ends one after a minute
+)
+
+func (k *kept) take() *net.UnixConn {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := len(k.all)
+	if n == 0 {
+		return nil
+	}
+	c := k.all[n-1]
+	k.all = k.all[:n-1]
+	return c
+}
+
+func (k *kept) keep(c *net.UnixConn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.all) >= mostLines {
+		c.Close()
+		return
+	}
+	if len(k.all) == 0 && time.Since(k.used) > lineRests {
+		time.AfterFunc(lineRests, k.rest)
+	}
+	k.used = time.Now()
+	k.all = append(k.all, c)
+}
+
+// rest closes what was not used for a while.
+func (k *kept) rest() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if left := lineRests - time.Since(k.used); left > 0 {
+		time.AfterFunc(left, k.rest)
+		return
+	}
+	for _, c := range k.all {
+		c.Close()
+	}
+	k.all, k.used = nil, time.Time{}
+}
+
+// Serve tells celld that connections to the port of the caller's program can be had, and returns the socket on which it asks for each.
+// It ends when celld goes away.
+func Serve(ctx context.Context) (over *os.File, err error) {
+	err = ask(ctx, &Request{Op: OpServe, Target: "itself"}, func(c *net.UnixConn, _ Answer, fds []int) (err error) {
+		closeAll(fds)
+		over, err = c.File()
+		return err
+	})
+	return over, err
+}
+
+// Own asks celld for a connection to the cell that asks, as one of its callers gets it.
+func Own(ctx context.Context) (conn net.Conn, err error) {
+	err = ask(ctx, &Request{Op: OpOwn, Target: "itself"}, func(_ *net.UnixConn, _ Answer, fds []int) (err error) {
+		conn, err = connOf(fds, "itself")
+		return err
+	})
+	return conn, err
 }
 
 // renewPause is how long Keep waits after celld was asked in vain.
@@ -189,6 +296,14 @@ func Measure(ctx context.Context, table *os.File) error {
 // ask sends a request to the first celld that listens, again while there is none, and calls use with its answer when that is
 // OK.
 func ask(ctx context.Context, r *Request, use func(*net.UnixConn, Answer, []int) error) error {
+	return askKeeping(ctx, r, func(c *net.UnixConn, a Answer, fds []int) error {
+		defer c.Close()
+		return use(c, a, fds)
+	})
+}
+
+// askKeeping is ask for a use that closes the connection, or keeps it.
+func askKeeping(ctx context.Context, r *Request, use func(*net.UnixConn, Answer, []int) error) error {
 	waits := ctx
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -206,9 +321,7 @@ func ask(ctx context.Context, r *Request, use func(*net.UnixConn, Answer, []int)
 			var a Answer
 			var fds []int
 			if a, fds, err = exchange(ctx, c, r, packet); err == nil { // celld itself answers within a minute
-				err = use(c, a, fds)
-				c.Close()
-				return err
+				return use(c, a, fds)
 			}
 			c.Close()
 		}

@@ -28,6 +28,16 @@ const (
 	OpWatch                   // tell what happens to Target and below it, in an answer for each event
 	OpRenew                   // make the introduction of a connection to Target anew; Instance and Nonce say which
 	OpMeasure                 // read the table of package stats, whose descriptor comes along, until the connection ends
+	OpServe                   // take questions for connections to the port that the caller's program insists on, until the connection ends
+	OpOwn                     // connect to the caller itself
+	OpHealth                  // note how the caller is: well when Number is 1, else as Target says
+)
+
+// What Number of OpConnect says of who connects in a program's name. The program gets the connection itself where it is of the wished kind.
+const (
+	WantsTCP  = 1 << iota // it has a TCP socket
+	WantsUnix             // it has a Unix socket
+	Copies                // it gets a copy of what comes, whatever the kind
 )
 
 // Code says how a request ended.
@@ -84,6 +94,9 @@ type Answer struct {
 
 	Replicas uint64 // that the connected cell has
 	Takes    uint64 // nanoseconds that half of the calls took there lately, 0 when that is not known
+
+	// Whether a program may have the connection itself: it leads to the called cell and, whatever is done to it, nowhere else.
+	Confined bool
 }
 
 // Append appends the packet to b.
@@ -155,6 +168,9 @@ func (a *Answer) Append(b []byte) []byte {
 	if a.Takes > 0 {
 		b = appendUint(b, 11, a.Takes)
 	}
+	if a.Confined {
+		b = appendUint(b, 12, 1)
+	}
 	return b
 }
 
@@ -184,6 +200,8 @@ func ParseAnswer(b []byte) (a Answer, err error) {
 			a.Replicas = number
 		case 11:
 			a.Takes = number
+		case 12:
+			a.Confined = number == 1
 		}
 	})
 	return a, err

@@ -5,7 +5,7 @@
 //	orders.Update(func(s *state) { s.Count++ })
 //
 // It belongs to one instance of the cell and ends when the cell is stopped, goes to sleep, or gets another definition (its
-// environment, sandbox or arguments). Keep what must survive in data/.
+// environment, membrane or arguments). Keep what must survive in data/.
 package hot
 
 import (

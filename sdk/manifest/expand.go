@@ -41,6 +41,9 @@ func Expand(text string, get func(name string) (string, bool)) (string, error) {
 // Literal is the text that Expand makes s of.
 func Literal(s string) string { return strings.ReplaceAll(s, "$", "$$") }
 
+// SecretsDir is where a cell's program finds its secrets, a file each.
+const SecretsDir = "/run/credentials"
+
 // Variables are those that exec and env of an instance may name: Cell's own, and in exec those of env too. See Command and Environ.
 func (m *Manifest) variables(instance string) map[string]string {
 	v := map[string]string{"CELL_NAME": instance, "CELL_DIR": m.Dir}
@@ -54,7 +57,11 @@ func (m *Manifest) variables(instance string) map[string]string {
 // of the former filled in. Instance is a full name, with ":N" from the second replica on.
 func (m *Manifest) Environ(instance string) (map[string]string, error) {
 	own := m.variables(instance)
+	own["secrets"] = SecretsDir
 	all := m.variables(instance)
+	for name, value := range m.fileEnv {
+		all[name] = value
+	}
 	for name, text := range m.Env {
 		value, err := Expand(text, lookup(own))
 		if err != nil {
@@ -71,6 +78,7 @@ func (m *Manifest) Arguments(instance string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	env["secrets"] = SecretsDir
 	args := make([]string, 0, len(m.Exec))
 	for _, text := range m.Exec[1:] {
 		arg, err := Expand(text, lookup(env))

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,12 +51,15 @@ cpu = { min = 0.1, max = 2 }
 memory = { min = "32MB", max = "512MB" }
 storage = { max = "1GB" }
 tasks = 256
+gpu = { count = 2, memory = "8GB", share = true, optional = true, wait = "10m" }
 io = { read = "1M", weight = 50 }
 [life]
 idle_timeout = "10m"
 stop_within = "2d"
 [needs]
 db = { path = "../db" }
+[paths]
+media = { path = "/srv/media/", write = true }
 [net]
 internet = true
 publish = ["127.0.0.1:8080"]
@@ -71,6 +75,12 @@ publish = ["127.0.0.1:8080"]
 	if len(errs) > 0 || again.String() != m.String() {
 		t.Errorf("not the same when read back: %v\n%s\n%s", errs, m, again)
 	}
+	if g := r.GPU; g == nil || *g != (GPU{2, 8 << 30, true, true, 10 * time.Minute}) {
+		t.Errorf("gpu %+v", g)
+	}
+	if len(m.Paths) != 1 || m.Paths[0].Path != "/srv/media" || !m.Paths[0].Write || m.User != "cell" {
+		t.Errorf("%+v %q", m.Paths, m.User)
+	}
 	if m.Port != 3000 || m.Env["LANG"] != "C" || m.Life.Ready != "port" || m.Life.StopWithin != 48*time.Hour || m.Needs[0].Path != "../db" || !m.Net.Internet {
 		t.Errorf("%+v", m)
 	}
@@ -84,7 +94,10 @@ func TestExamplesOfTheKeyTable(t *testing.T) {
 		if k.Name == "port" || k.Section == "net" {
 			text = "[cell]\nspeaks = \"http\"\n" + strings.TrimPrefix(text, "[cell]\n")
 		}
-		if k.Name == "ready" {
+		if k.Name == "schedule" {
+			text += "[cell]\nspeaks = \"job\"\n"
+		}
+		if k.Name == "ready" || k.Name == "health" {
 			text += "[cell]\nspeaks = \"http\"\n"
 		}
 		_, errs := Parse("/x", "cell.toml", []byte(text))
@@ -122,7 +135,41 @@ func TestErrorsNamePlaceAndWayOut(t *testing.T) {
 		{"[resources]\nmemory = { min = \"2G\", max = \"1G\" }", "2:10: memory: min 2G is above max 1G", ""},
 		{"[resources]\ncpu = nan", "2:7: cpu must be a number of cores", "half a core"},
 		{"[resources]\ntasks = 0", "2:9: tasks: 0 is not between", ""},
-		{"[resources]\ngpu = { count = 1 }", "2:1: [resources] gpu is not supported yet", "remove it"},
+		{"[secrets]\ndb = \"hunter2\"", "2:6: db: where the secret comes from is missing", "does not belong here"},
+		{"[secrets]\n\"a/b\" = \"file:/x\"", "2:1: \"a/b\" cannot name a secret", "letters"},
+		{"[life]\nstop_signal = \"SIGKILL\"", "2:15: stop_signal: \"SIGKILL\" is none of SIGHUP, SIGINT", ""},
+		{"[cell]\nenv = { A = \"${secret}\" }", "2:7: env: A: there is no variable secret", "${secrets}"},
+		{"[cell]\nuser = \"alice\"", "2:8: user: \"alice\" is none of cell, root", ""},
+		{"[paths]\nmedia = {}", "2:1: media: its path is missing", "/srv/media"},
+		{"[paths]\nmedia = { path = \"media\" }", "2:1: media: path \"media\" is not absolute", "data/, cache/ or log/"},
+		{"[paths]\nmedia = { path = \"/proc/1\" }", "2:1: media: /proc/1 cannot be shown to a cell", "devices are not paths"},
+		{"[paths]\nmedia = { path = \"/x\", writ = true }", "2:24: unknown key \"writ\" in media", "did you mean write?"},
+		{"[paths]\nmedia = { path = \"/x\", write = 1 }", "2:32: media.write must be a boolean", "write = true"},
+		{"[resources]\ngpu = { count = 0 }", "2:17: gpu.count: 0 is not between 1 and 64", ""},
+		{"[resources]\ngpu = { memory = \"much\" }", "2:18: gpu.memory: ", "64MB"},
+		{"[resources]\ngpu = { share = true }", "2:7: gpu: who shares a device says how much", "memory"},
+		{"[resources]\ngpu = { share = 1, memory = \"1G\" }", "2:17: gpu.share must be a boolean", ""},
+		{"[resources]\ngpu = { wait = \"soon\" }", "2:16: gpu.wait: ", "10m"},
+		{"[resources]\ngpu = { vram = \"1G\" }", "2:9: unknown key \"vram\" in gpu", ""},
+		{"[resources]\ngpu = 1", "2:7: gpu must be", ""},
+		{"[life]\nschedule = \"daily\"", "2:12: schedule: only a job runs by one", `speaks = "job"`},
+		{"[cell]\nspeaks = \"job\"\n[life]\nschedule = \"25:00\"", `4:12: schedule: "25:00" is no calendar event: there is no hour 25`, "systemd.time(7)"},
+		{"[cell]\nspeaks = \"job\"\n[life]\nrestart = \"always\"", "4:11: restart: a job ends", "on-failure"},
+		{"[cell]\nspeaks = \"job\"\nport = 80", "3:8: port: nobody calls a job", "for a server"},
+		{"[cell]\nspeaks = \"job\"\n[life]\nwarm = true", "4:8: warm: nobody calls a job", ""},
+		{"[cell]\nspeaks = \"http\"\n[life]\nhealth = { http = \"health\" }", `4:19: health.http: "health" is not the path`, `"/health"`},
+		{"[cell]\nspeaks = \"http\"\n[life]\nhealth = { }", "4:10: health: 0 of http, tcp and command", ""},
+		{"[cell]\nspeaks = \"http\"\n[life]\nhealth = { tcp = true, command = [\"a\"] }", "4:10: health: 2 of http, tcp and command", ""},
+		{"[cell]\nspeaks = \"http\"\n[life]\nhealth = { tcp = true, interval = \"1ms\" }", "4:10: health: interval and timeout must be at least 100ms", ""},
+		{"[life]\nhealth = { tcp = true }", "2:10: health: a program that speaks \"cell\" is watched", "command"},
+		{"[place]\npin = \"A b\"", `2:7: pin: "A b" cannot name a machine`, "cell nodes"},
+		{"[net]\ninternet = [\"*.example.org:443\"]", `2:1: internet: "*.example.org:443" has no name of a host`, "no wildcards"},
+		{"[net]\ninternet = [\"example.org\"]", `2:1: internet: "example.org" is no HOST:PORT`, ""},
+		{"[net]\ninternet = [\"dns.example.org:53/udp\"]", `2:1: internet: "dns.example.org:53/udp" is UDP`, ""},
+		{"[net]\ninternet = [\"0.0.0.0:53\"]", `2:1: internet: "0.0.0.0:53" is no address of a host`, ""},
+		{"[net]\ninternet = [\"127.0.0.1:53\"]", `2:1: internet: "127.0.0.1:53" is on this machine`, ""},
+		{"[net]\ninternet = [\"a.b:1\", \"A.b:1\"]", `2:1: internet: "A.b:1" is there twice`, ""},
+		{"[needs]\ndns = { path = \"../dns\", at = \"dns:53/udp\" }", `2:31: dns.at: "dns:53/udp" is UDP`, ""},
 		{"[life]\nidle_timeout = \"-5m\"", "2:16: idle_timeout:", `"10m"`},
 		{"[cells]\na = { replica = 2 }", `2:7: unknown key "replica" in a`, "did you mean replicas?"},
 		{"[cells]\nA = { }", `2:1: "A" cannot name a cell`, "use a to z"},
@@ -240,6 +287,71 @@ func TestTreeErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestEnvFile(t *testing.T) {
+	dir := write(t, map[string]string{
+		"web/cell.toml":    "[cell]\nenv_file = \"settings.env\"\nenv = { A = \"own\", F = \"${secrets}/db\" }\n[secrets]\ndb = \"file:key\"",
+		"web/settings.env": "# a comment\n\nA=file\nexport B = \"two words\"\nC='$HOME ${X}'\nD=\n",
+		"bad/cell.toml":    "[cell]\nenv_file = \"x.env\"", "bad/x.env": "A\nCELL_NAME=x\n1=2",
+		"gone/cell.toml": "[cell]\nenv_file = \"x.env\"",
+	})
+	m, errs := Load(filepath.Join(dir, "web"))
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	env, err := m.Environ("web")
+	for name, want := range map[string]string{"A": "own", "B": "two words", "C": "$HOME ${X}", "D": "", "F": "/run/credentials/db"} {
+		if got, ok := env[name]; !ok || got != want {
+			t.Errorf("%s is %q, want %q, %v", name, got, want, err)
+		}
+	}
+	if _, there := env["secrets"]; there || m.Secrets[0].Source != filepath.Join(m.Dir, "key") {
+		t.Errorf("%v %+v", env, m.Secrets)
+	}
+	if _, errs := Load(filepath.Join(dir, "bad")); len(errs) != 3 || !strings.Contains(errs.Error(), "x.env:2:1: CELL_NAME is set by Cell") {
+		t.Error(errs)
+	}
+	if _, errs := Load(filepath.Join(dir, "gone")); len(errs) != 1 || !strings.Contains(errs.Error(), "cell.toml:2:12: env_file: x.env: no such file") {
+		t.Error(errs)
+	}
+}
+
+// What a program reaches is called as the line says, or as the called cell declares.
+func TestJunctions(t *testing.T) {
+	files := map[string]string{
+		"cell.toml":       "[cell]\nname = \"shop\"\n[cells]\nweb = {}\ncache = {}\nsite = {}\ntyped = {}\nbare = {}",
+		"cache/cell.toml": "[cell]\nspeaks = \"tcp\"\nport = 6379", "site/cell.toml": "[cell]\nspeaks = \"http\"",
+		"typed/cell.toml": "", "bare/cell.toml": "[cell]\nspeaks = \"tcp\"",
+	}
+	for needs, want := range map[string]string{
+		`cache = { path = "../cache" }`:                                                       "cache:6379",
+		`cache = { path = "../cache", at = "redis.local:80" }`:                                "redis.local:80",
+		`site = { path = "../site" }`:                                                         "site:80",
+		`typed = { path = "../typed" }`:                                                       ":0",
+		`bare = { path = "../bare", at = "db:5432" }`:                                         "db:5432",
+		`far = { git = "https://example.org/far", at = "far:1" }`:                             "far:1",
+		`bare = { path = "../bare" }`:                                                         ":0",
+		`typed = { path = "../typed", at = "typed:1" }`:                                       "6:1: typed: at: the cell speaks \"cell\"",
+		`cache = { path = "../cache", at = "redis" }`:                                         "6:35: cache.at: \"redis\" is no HOST:PORT",
+		`cache = { path = "../cache", at = "10.0.0.1:80" }`:                                   "6:35: cache.at: \"10.0.0.1:80\" is no HOST:PORT",
+		`cache = { path = "../cache", at = "localhost:80" }`:                                  "6:35: cache.at: \"localhost:80\" is no HOST:PORT",
+		"cache = { path = \"../cache\" }\nsite = { path = \"../site\", at = \"cache:6379\" }": "7:1: site: cache:6379 is cache already",
+	} {
+		files["web/cell.toml"] = "[cell]\nspeaks = \"http\"\nexec = [\"sh\"]\n\n[needs]\n" + needs
+		tree, errs := LoadTree(write(t, files))
+		if len(errs) > 0 {
+			if got := errs[0].Error(); len(errs) != 1 || !strings.Contains(got, want) {
+				t.Errorf("%s: %v, want %s", needs, errs, want)
+			}
+			continue
+		}
+		root := tree.Root.Name
+		n := tree.Find(root + ".web").Manifest.Needs[0]
+		if got := fmt.Sprintf("%s:%d", n.Host, n.Port); got != want {
+			t.Errorf("%s: reached at %s, want %s", needs, got, want)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -200,8 +201,8 @@ func (d *decoder) section(name string, e *entry) {
 // Parse reads the text of a cell.toml; dir is the directory it describes and file what errors call it. All errors are
 // returned, not only the first; the manifest then holds what could be read.
 func Parse(dir, file string, data []byte) (*Manifest, Errors) {
-	m := &Manifest{Dir: dir, Version: "0.0.0", Speaks: "cell", pos: map[string]Pos{}}
-	m.Life = Life{ReadyWithin: 30 * time.Second, StopWithin: 10 * time.Second, Restart: "on-failure"}
+	m := &Manifest{Dir: dir, Version: "0.0.0", Speaks: "cell", User: "cell", pos: map[string]Pos{}}
+	m.Life = Life{ReadyWithin: 30 * time.Second, StopWithin: 10 * time.Second, StopSignal: syscall.SIGTERM, KeepLog: true}
 	var errs Errors
 	root, terr := readTOML(file, data)
 	if terr != nil {
@@ -249,9 +250,15 @@ func (d *decoder) defaults() {
 	}
 	// What an instance is called plays no part in what may be named.
 	if _, err := m.Environ(m.Name); err != nil {
-		d.add(m.at("cell.env"), "%v", err).hint("known are ${CELL_NAME}, ${CELL_DIR} and, with a port, ${PORT}; $$ is a dollar")
+		d.add(m.at("cell.env"), "%v", err).hint("known are ${CELL_NAME}, ${CELL_DIR}, ${secrets} and, with a port, ${PORT}; $$ is a dollar")
 	} else if _, err := m.Arguments(m.Name); err != nil {
-		d.add(m.at("cell.exec"), "%v", err).hint("known are what env sets, ${CELL_NAME}, ${CELL_DIR} and, with a port, ${PORT}; $$ is a dollar")
+		d.add(m.at("cell.exec"), "%v", err).hint("known are what env sets, ${CELL_NAME}, ${CELL_DIR}, ${secrets} and, with a port, ${PORT}; $$ is a dollar")
+	}
+	if m.Life.Restart == "" {
+		m.Life.Restart = "on-failure"
+		if m.Speaks == "job" {
+			m.Life.Restart = "no"
+		}
 	}
 	if m.Life.Ready == "" {
 		switch {
@@ -263,7 +270,21 @@ func (d *decoder) defaults() {
 			m.Life.Ready = "started"
 		}
 	}
+	if m.Speaks == "job" {
+		for _, key := range []string{"cell.port", "net.publish", "auth.allow", "auth.methods", "life.idle_timeout", "life.warm", "life.ready", "life.retire_after", "life.health"} {
+			if at, given := m.pos[key]; given {
+				_, name, _ := strings.Cut(key, ".")
+				d.add(at, "%s: nobody calls a job", name).hint(`remove it, or write speaks = "http" or "tcp" for a server`)
+			}
+		}
+	}
 	switch {
+	case m.Speaks == "job" && m.Life.Restart == "always":
+		d.add(m.at("life.restart"), "restart: a job ends when its work is done").hint("write \"on-failure\" to have a failed run tried again")
+	case m.Speaks != "job" && m.Life.Schedule != "":
+		d.add(m.at("life.schedule"), "schedule: only a job runs by one").hint(`write [cell] speaks = "job"`)
+	case m.Speaks == "cell" && m.Life.Health != nil && len(m.Life.Health.Command) == 0:
+		d.add(m.at("life.health"), "health: a program that speaks \"cell\" is watched by systemd already").hint("remove it, or check with a command")
 	case m.Speaks != "cell" && len(m.Auth.Methods) > 0:
 		d.add(m.at("auth.methods"), "methods: a cell that speaks %s has none", m.Speaks).hint("allow says who may connect")
 	case m.Speaks != "cell" && m.Life.RetireAfter > 0:
@@ -312,7 +333,49 @@ func Load(dir string) (*Manifest, Errors) {
 	if err != nil {
 		return fail("%v", cause(err))
 	}
-	return Parse(abs, file, data)
+	m, errs := Parse(abs, file, data)
+	m.readEnvFile(file, &errs)
+	return m, errs
+}
+
+// readEnvFile reads the variables of env_file.
+func (m *Manifest) readEnvFile(file string, errs *Errors) {
+	if m.EnvFile == "" {
+		return
+	}
+	path := m.EnvFile
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(m.Dir, path)
+	}
+	data, err := readRegular(path)
+	if err != nil {
+		errs.add(file, m.at("cell.env_file"), "env_file: %s: %v", short(m.EnvFile), cause(err))
+		return
+	}
+	m.fileEnv = map[string]string{}
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		n++
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		name, value = strings.TrimSpace(strings.TrimPrefix(name, "export ")), strings.TrimSpace(value)
+		switch {
+		case !ok || !envForm.MatchString(name):
+			errs.add(path, Pos{n, 1}, "%s is no NAME=VALUE", short(line))
+		case strings.ContainsRune(value, 0):
+			errs.add(path, Pos{n, 1}, "%s: it has a zero byte", name)
+		case reserved(name):
+			errs.add(path, Pos{n, 1}, "%s is set by Cell or systemd", name).hint("choose another name")
+		default:
+			if len(value) > 1 && (value[0] == '"' || value[0] == '\'') && value[len(value)-1] == value[0] {
+				value = value[1 : len(value)-1]
+			}
+			m.fileEnv[name] = value
+		}
+	}
 }
 
 // readRegular reads at most a byte more than maxFile of a regular file; a FIFO or device that a directory's owner left

@@ -48,20 +48,33 @@ func (m *Manifest) String() string {
 		}
 		line("cell", "env", "{ "+strings.Join(keys, ", ")+" }")
 	}
+	str("cell", "env_file", m.EnvFile)
+	str("cell", "user", m.User)
 	m.resources(line)
 	line("life", "idle_timeout", quote(duration(m.Life.IdleTimeout)))
 	line("life", "warm", strconv.FormatBool(m.Life.Warm))
 	str("life", "ready", m.Life.Ready)
 	line("life", "ready_within", quote(duration(m.Life.ReadyWithin)))
 	line("life", "stop_within", quote(duration(m.Life.StopWithin)))
+	for name, s := range signals {
+		if s == m.Life.StopSignal {
+			str("life", "stop_signal", name)
+		}
+	}
 	str("life", "restart", m.Life.Restart)
+	str("life", "schedule", m.Life.Schedule)
+	if m.Life.Health != nil {
+		line("life", "health", m.Life.Health.String())
+	}
+	line("life", "auto_cleanup", strconv.FormatBool(m.Life.AutoCleanup))
+	line("life", "keep_log", strconv.FormatBool(m.Life.KeepLog))
 	line("life", "retire_after", quote(duration(m.Life.RetireAfter)))
 	for _, c := range m.Cells {
 		line("cells", c.Name, fmt.Sprintf("{ path = %s, replicas = %d }", quote(c.Path), c.Replicas))
 	}
 	for _, n := range m.Needs {
 		var parts []string
-		for _, p := range [][2]string{{"git", n.Git}, {"ref", n.Ref}, {"path", n.Path}} {
+		for _, p := range [][2]string{{"git", n.Git}, {"ref", n.Ref}, {"path", n.Path}, {"at", n.At}} {
 			if p[1] != "" {
 				parts = append(parts, p[0]+" = "+quote(p[1]))
 			}
@@ -78,7 +91,22 @@ func (m *Manifest) String() string {
 		}
 		line("auth", "methods", "{ "+strings.Join(rules, ", ")+" }")
 	}
-	line("net", "internet", strconv.FormatBool(m.Net.Internet))
+	for _, s := range m.Secrets {
+		line("secrets", s.Name, quote(s.Kind+":"+s.Source))
+	}
+	for _, p := range m.Paths {
+		line("paths", p.Name, fmt.Sprintf("{ path = %s, write = %v }", quote(p.Path), p.Write))
+	}
+	str("place", "pin", m.Pin)
+	if len(m.Net.Hosts) > 0 {
+		hosts := make([]string, len(m.Net.Hosts))
+		for i, h := range m.Net.Hosts {
+			hosts[i] = h.String()
+		}
+		line("net", "internet", list(hosts))
+	} else {
+		line("net", "internet", strconv.FormatBool(m.Net.Internet))
+	}
 	line("net", "publish", list(m.Net.Publish))
 	str("about", "author", m.About.Author)
 	str("about", "license", m.About.License)
@@ -116,6 +144,21 @@ func (m *Manifest) resources(line func(in, key, value string)) {
 	}
 	if r.Files > 0 {
 		line("resources", "files", strconv.Itoa(r.Files))
+	}
+	if g := r.GPU; g != nil {
+		pairs := []string{"count", strconv.Itoa(g.Count), "memory", size(g.Memory)}
+		for _, f := range []struct {
+			name string
+			on   bool
+		}{{"share", g.Share}, {"optional", g.Optional}} {
+			if f.on {
+				pairs = append(pairs, f.name, "true")
+			}
+		}
+		if g.Wait > 0 {
+			pairs = append(pairs, "wait", quote(g.Wait.String()))
+		}
+		table("gpu", pairs...)
 	}
 	table("io", "read", size(r.IORead), "write", size(r.IOWrite), "weight", strconv.Itoa(r.IOWeight))
 }

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,20 @@ func (m *Manifest) Program(beside string) (path string, found bool) {
 func runnable(path string) bool {
 	st, err := os.Stat(path)
 	return err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
+}
+
+// MissingPaths reports the lines of [paths] that name nothing on this machine.
+func (t *Tree) MissingPaths() Errors {
+	var errs Errors
+	for _, n := range t.Nodes {
+		for _, p := range n.Manifest.Paths {
+			if _, err := os.Stat(p.Path); errors.Is(err, os.ErrNotExist) {
+				errs.add(n.file(), p.Pos, "%s: there is no %s on this machine", p.Name, short(p.Path)).hint("make it, or remove the line")
+			}
+		}
+	}
+	errs.sort()
+	return errs
 }
 
 // Programs reports the cells of a tree whose program is not on this machine. A program that the cell's build makes, or that lies in

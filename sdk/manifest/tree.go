@@ -33,6 +33,26 @@ type Node struct {
 	Replicas int
 }
 
+// Leave takes the cells out that are pinned to other machines than here, each with its subtree. It returns their names.
+func (t *Tree) Leave(here string) (elsewhere []string) {
+	away := map[*Node]bool{}
+	for i := len(t.Nodes) - 1; i >= 0; i-- { // parents come after their children
+		n := t.Nodes[i]
+		away[n] = n.Manifest.Pin != "" && n.Manifest.Pin != here || n.Parent != nil && away[n.Parent]
+	}
+	gone := func(n *Node) bool { return away[n] }
+	for _, n := range t.Nodes {
+		if away[n] {
+			elsewhere = append(elsewhere, n.Name)
+			delete(t.byName, n.Name)
+		}
+		n.Children = slices.DeleteFunc(n.Children, gone)
+		n.Needs = slices.DeleteFunc(n.Needs, gone)
+	}
+	t.Nodes = slices.DeleteFunc(t.Nodes, gone)
+	return elsewhere
+}
+
 // Find returns the node of a dotted name, or nil.
 func (t *Tree) Find(name string) *Node { return t.byName[name] }
 
@@ -142,8 +162,11 @@ func (l *loader) ancestor(n *Node, dir string) *Node {
 
 // needs resolves a node's needs; those outside of the tree only have to exist.
 func (l *loader) needs(n *Node) {
-	for _, need := range n.Manifest.Needs {
+	taken := map[string]string{}
+	for i := range n.Manifest.Needs {
+		need := &n.Manifest.Needs[i]
 		if need.Git != "" {
+			l.junction(n, need, nil, taken)
 			continue
 		}
 		dir, err := filepath.EvalSymlinks(filepath.Join(n.Manifest.Dir, need.Path))
@@ -154,12 +177,44 @@ func (l *loader) needs(n *Node) {
 			l.errs.add(n.file(), need.Pos, "%s: there is no cell in %s", need.Name, short(need.Path)).hint("the path is relative to %s", n.Manifest.Dir)
 			continue
 		}
-		if other := l.byDir[dir]; other == n {
+		switch other := l.byDir[dir]; {
+		case other == n:
 			l.errs.add(n.file(), need.Pos, "%s: a cell cannot need itself", need.Name)
-		} else if other != nil {
+		case other != nil:
 			n.Needs = append(n.Needs, other)
+			l.junction(n, need, other.Manifest, taken)
+		default:
+			m, _ := Load(dir) // its errors are its own tree's
+			l.junction(n, need, m, taken)
 		}
 	}
+}
+
+// junction finds out by which name and port a program of n reaches the cell of a need, whose manifest is called where it can be read.
+func (l *loader) junction(n *Node, need *Need, called *Manifest, taken map[string]string) {
+	switch {
+	case called == nil:
+	case called.Speaks == "job":
+		l.errs.add(n.file(), need.Pos, "%s: it is a job, which nobody can call", need.Name).hint("remove it from [needs]; what runs together belongs into one tree")
+		return
+	case called.Speaks == "cell" && need.At != "":
+		l.errs.add(n.file(), need.Pos, "%s: at: the cell speaks \"cell\", which a program without the SDK does not", need.Name).
+			hint("remove at, and call it with the SDK or through cell-http")
+		return
+	case called.Speaks == "cell" || need.At != "":
+	case called.Port > 0:
+		need.Host, need.Port = need.Name, called.Port
+	case called.Speaks == "http":
+		need.Host, need.Port = need.Name, 80
+	}
+	if need.Port == 0 {
+		return
+	}
+	at := fmt.Sprintf("%s:%d", need.Host, need.Port)
+	if other := taken[at]; other != "" {
+		l.errs.add(n.file(), need.Pos, "%s: %s is %s already", need.Name, at, other).hint(`give one of them another place with at = "HOST:PORT"`)
+	}
+	taken[at] = need.Name
 }
 
 // sums checks that what children may use together, or need where they have no limit, stays within their parent, so that the

@@ -15,6 +15,10 @@ import (
 func (w *writer) tryWrite(count int) (n int, err error) {
 	w.count = count
 	err = w.raw.Write(w.attempt)
+	if !w.waits && isTimeout(err) { // the deadline of a write that was long ago
+		w.conn.SetWriteDeadline(time.Time{})
+		err = w.raw.Write(w.attempt)
+	}
 	n = w.n
 	if err == nil {
 		err = w.nerr

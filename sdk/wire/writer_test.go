@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"encoding/binary"
+	"io"
 	"net"
 	"syscall"
 	"testing"
@@ -100,6 +101,25 @@ func TestPause(t *testing.T) {
 	c := f.dial(t) // waits in the backlog
 	f.resume()
 	if _, err := c.Call(t.Context(), mEcho, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// A connection rests for longer than a write may take, after a write that had a deadline, and is then written to.
+func TestWriteAfterARest(t *testing.T) {
+	a, b := pair(t)
+	w := newWriter(a, 20*time.Millisecond, func(err error) { t.Errorf("write: %v", err) })
+	for _, alone := range []bool{false, true} { // by a goroutine with a deadline, then at once
+		if err := w.lock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.add(header{kind: typePing}, nil, nil, true)
+		w.unlock(alone)
+		w.flush()
+		time.Sleep(40 * time.Millisecond)
+	}
+	b.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.ReadFull(b, make([]byte, 2*headerSize)); err != nil {
 		t.Error(err)
 	}
 }

@@ -43,7 +43,8 @@ func TestKeys(t *testing.T) {
 	if len(slices.Compact(keys)) != 6 {
 		t.Errorf("keys: %q", keys)
 	}
-	if after := ports(); !slices.Contains(after, before[0]) {
+	// A call that was over may have had a connection yet.
+	if after := ports(); !slices.ContainsFunc(before, func(p string) bool { return slices.Contains(after, p) }) {
 		t.Errorf("the connection was %q, and there are %q", before, after)
 	}
 	select {

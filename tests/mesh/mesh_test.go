@@ -50,9 +50,9 @@ func TestTwoNodes(t *testing.T) {
 	}
 
 	// It sleeps, and a call from afar wakes it.
-	first := pid(b.cell("use", "probe", "where"))
+	first := run(b.cell("use", "probe", "where"))
 	a.until("sleeping", "status", "probe")
-	if again := pid(b.cell("use", "probe", "where")); again == first {
+	if again := run(b.cell("use", "probe", "where")); again == first {
 		t.Errorf("process %s answered before and after it slept", first)
 	}
 
@@ -66,8 +66,8 @@ func TestTwoNodes(t *testing.T) {
 	}
 }
 
-// pid is what the method Where answers first.
-func pid(out string) string {
+// run is what the method Where answers first.
+func run(out string) string {
 	_, rest, _ := strings.Cut(out, ":")
 	return strings.Fields(rest)[0]
 }

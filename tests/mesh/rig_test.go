@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 		if flag.Parse(); testing.Short() {
 			return m.Run()
 		}
-		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cellnetd", "../../cmd/cell-http"}, []string{"./testdata/probe", "./testdata/client"})
+		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cellnetd", "../../cmd/cell-gpu", "../../cmd/cell-membrane", "../../cmd/cell-inside", "../../cmd/cell-http"}, []string{"./testdata/probe", "./testdata/client"})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -145,6 +146,18 @@ func (m *machine) useKinds(home string, uid int, own func(...string) []string) {
 	m.run(uid, own("cell", "apoptosis", "port")...)
 }
 
+// broken is what cell explain says of a rule of the membrane that does not hold. Limits are not enforced in a container.
+var broken = regexp.MustCompile(`(no: [^t]|not known)`)
+
+// sealed wants each rule of a cell's membrane to hold.
+func (m *machine) sealed(uid int, how func(...string) []string, name string) {
+	m.t.Helper()
+	out := m.run(uid, how("cell", "explain", name)...)
+	if broken.MatchString(out) || strings.Count(out, "attempts refused") != 10 {
+		m.t.Errorf("the membrane of %s does not hold:\n%s", name, out)
+	}
+}
+
 // plain is the command line that nothing is added to.
 func plain(words ...string) []string { return words }
 
@@ -157,7 +170,7 @@ func TestRoot(t *testing.T) {
 	// A template on disk would make systemd refuse the transient units of the name.
 	for _, dir := range []string{"/usr/local/lib/systemd", "/usr/lib/systemd", "/etc/systemd"} {
 		_ = filepath.WalkDir(m.path(dir), func(p string, d os.DirEntry, err error) error {
-			if err == nil && (strings.HasPrefix(d.Name(), "cell@") || strings.HasPrefix(d.Name(), "cell-")) {
+			if name := d.Name(); err == nil && strings.HasPrefix(name, "cell") && (strings.Contains(name, "@") || strings.HasSuffix(name, ".slice")) {
 				t.Errorf("%s is installed", p)
 			}
 			return nil
@@ -190,10 +203,7 @@ func TestRoot(t *testing.T) {
 	}
 	m.has(0, []string{"cell", "logs", "hello"}, `"GET / HTTP/1.1" 200`)
 	m.has(0, []string{"journalctl", "--no-pager", "-u", "cell@hello"}, `"GET / HTTP/1.1" 200`)
-	m.has(0, []string{"cell", "explain", "hello"}, "PrivateNetwork")
-	if out := m.run(0, "cell", "explain", "hello"); strings.Contains(out, "did not apply") || strings.Contains(out, "not known") {
-		t.Errorf("the sandbox does not hold:\n%s", out)
-	}
+	m.sealed(0, plain, "hello")
 
 	// Root runs alice's cell, which is alice's all the same.
 	m.run(0, "cell", "mitosis", "/home/alice/web")
@@ -205,9 +215,7 @@ func TestRoot(t *testing.T) {
 	if out := m.run(0, "find", "/home/alice/web", "-user", "root", "!", "-type", "l"); out != "" {
 		t.Errorf("root's in alice's directory: %s", out)
 	}
-	if out := m.run(0, "cell", "explain", "web"); strings.Contains(out, "did not apply") || strings.Contains(out, "not known") {
-		t.Errorf("the sandbox of alice's cell does not hold:\n%s", out)
-	}
+	m.sealed(0, plain, "web")
 
 	// celld is killed: no process and no socket notices, and the next call is answered by the next celld.
 	before := m.property("celld.service", "MainPID")
@@ -310,12 +318,9 @@ func TestUsers(t *testing.T) {
 	m.run(0, "rm", "-r", "/srv/calculator", "/srv/port", "/srv/standby")
 	// The sandbox: no home of another, nothing writable but its own.
 	for path, want := range map[string]string{
-		"/home": "alice", "/root": "empty", "/run/cell": "broker", "/write": "written", "/touch": "Read-only file system",
+		"/home": "alice", "/root": "No such file or directory", "/run/cell": "broker", "/write": "written", "/touch": "Read-only file system",
 	} {
 		got := m.get(alice, "/home/alice/web", path)
-		if path == "/root" && got == "Permission denied" {
-			continue
-		}
 		if got != want {
 			t.Errorf("alice's cell sees %s: %q, wanted %q", path, got, want)
 		}
@@ -386,7 +391,11 @@ func TestUsers(t *testing.T) {
 	m.fails(0, 5, "could exchange it", "cell", "mitosis", "/home/bob/in")
 	m.run(alice, "cp", "-r", "/home/alice/thief", "/tmp/thief")
 	m.run(alice, "sed", "-i", "s/shop/temp/", "/tmp/thief/cell.toml")
-	m.fails(alice, 1, "/tmp", "cell", "mitosis", "/tmp/thief")
+	m.run(alice, "cell", "mitosis", "/tmp/thief")
+	if got := m.get(alice, "/tmp/thief", "/"); got != "one" {
+		t.Errorf("a cell in /tmp says %q", got)
+	}
+	m.run(alice, "cell", "apoptosis", "temp")
 	m.write("/home/alice/thief/cell.toml", "[cell]\nname = \"door\"\nbuild = \"cp app.py bin/app\"\nexec = [\"bin/app\"]\nspeaks = \"http\"\n[net]\npublish = [\"127.0.0.1:80\"]\n", 0o644)
 	m.fails(alice, 5, "ports below", "cell", "mitosis", "/home/alice/thief")
 
@@ -508,15 +517,13 @@ func (m *machine) userScenario(own func(...string) []string) {
 	}
 	for path, want := range map[string]string{
 		"/home": "alice", "/home/alice": "web", "/write": "written", "/touch": "Read-only file system",
-		fmt.Sprintf("/run/user/%d/cell", alice): "broker",
+		"/run/cell": "broker", "/run/user": "No such file or directory",
 	} {
 		if got := m.get(alice, "/home/alice/web", path); got != want {
 			t.Errorf("alice's cell sees %s: %q, wanted %q", path, got, want)
 		}
 	}
-	if out := m.run(alice, own("cell", "explain", "web")...); strings.Contains(out, "did not apply") || strings.Contains(out, "not known") {
-		t.Errorf("the sandbox does not hold:\n%s", out)
-	}
+	m.sealed(alice, own, "web")
 	m.run(alice, "systemctl", "--user", "kill", "-s", "KILL", "--kill-whom=main", "celld")
 	m.has(alice, own("cell", "ps"), "web", "ready")
 	m.run(alice, own("cell", "stop", "web")...)
@@ -536,6 +543,8 @@ func TestNotInstalled(t *testing.T) {
 		"/etc/systemd/system/multi-user.target.wants/celld.service",
 		"/usr/local/lib/systemd/system/cellnetd.service", "/usr/local/lib/sysusers.d/cell.conf", "/usr/share/polkit-1/rules.d/cell.rules",
 		"/usr/local/share/dbus-1/system-services/network.cell.Net1.service", "/etc/dbus-1/system.d/network.cell.Net1.conf",
+		"/usr/local/lib/systemd/system/cell-gpu.service", "/usr/local/lib/systemd/user/cell-gpu.service", "/etc/dbus-1/system.d/network.cell.Gpu1.conf",
+		"/usr/local/share/dbus-1/system-services/network.cell.Gpu1.service", "/usr/local/share/dbus-1/services/network.cell.Gpu1.service",
 		"/etc/systemd/system/multi-user.target.wants/cellnetd.service",
 	} {
 		if err := os.Remove(m.path(f)); err != nil {
@@ -545,7 +554,7 @@ func TestNotInstalled(t *testing.T) {
 	if err := os.MkdirAll(m.path("/opt/built in"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []string{"cell", "celld", "cellnetd", "cell-http"} {
+	for _, p := range []string{"cell", "celld", "cellnetd", "cell-gpu", "cell-init", "cell-membrane", "cell-inside", "cell-http"} {
 		if err := os.Rename(m.path("/usr/local/bin", p), m.path("/opt/built in", p)); err != nil {
 			t.Fatal(err)
 		}

@@ -21,12 +21,12 @@ import (
 	"github.com/cell-network/cell/internal/host/hosttest"
 )
 
-// built holds cell, celld, cellnetd, cell-http and calculator, a cell.
+// built holds cell, celld, cellnetd, cell-gpu, cell-init, cell-membrane, cell-inside, cell-http and calculator, a cell.
 var built string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cellnetd", "../../cmd/cell-http"},
+		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cellnetd", "../../cmd/cell-gpu", "../../cmd/cell-init", "../../cmd/cell-membrane", "../../cmd/cell-inside", "../../cmd/cell-http"},
 			[]string{"../../examples/calculator", "../../examples/standby", "../../examples/standby/primary", "../../examples/standby/spare"})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -103,7 +103,7 @@ type machine struct {
 
 // masked are units of this machine that have no business in the container.
 var masked = []string{
-	"postgresql.service", "postgresql@.service", "systemd-timesyncd.service", "getty.target", "console-getty.service",
+	"postgresql.service", "postgresql@.service", "nginx.service", "redis-server.service", "memcached.service", "systemd-timesyncd.service", "getty.target", "console-getty.service",
 	"apt-daily.timer", "apt-daily-upgrade.timer", "man-db.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
 	"fstrim.timer", "machines.target", "docker.service", "docker.socket", "containerd.service", "ssh.service", "cron.service",
 	"networking.service", "NetworkManager.service", "systemd-networkd.service", "systemd-networkd.socket", "systemd-resolved.service",
@@ -158,8 +158,9 @@ func bareMachine(t *testing.T, lower string) *machine {
 
 	// A Cell that this machine has is none of the container's.
 	for _, f := range []string{
-		"/usr/bin/cell", "/usr/bin/celld", "/usr/bin/cellnetd", "/usr/bin/cell-http", "/usr/lib/systemd/system/celld.service", "/usr/lib/systemd/user/celld.service",
-		"/usr/lib/systemd/system/cellnetd.service", "/usr/share/dbus-1/system-services/network.cell.Net1.service",
+		"/usr/bin/cell", "/usr/bin/celld", "/usr/bin/cellnetd", "/usr/bin/cell-gpu", "/usr/bin/cell-init", "/usr/bin/cell-membrane", "/usr/bin/cell-inside", "/usr/bin/cell-http", "/usr/lib/systemd/system/celld.service", "/usr/lib/systemd/user/celld.service",
+		"/usr/lib/systemd/system/cellnetd.service", "/usr/lib/systemd/system/cell-gpu.service", "/usr/lib/systemd/user/cell-gpu.service", "/usr/share/dbus-1/system-services/network.cell.Gpu1.service",
+		"/usr/share/dbus-1/services/network.cell.Gpu1.service", "/usr/share/dbus-1/system.d/network.cell.Gpu1.conf", "/usr/share/dbus-1/system-services/network.cell.Net1.service",
 		"/usr/share/dbus-1/system.d/network.cell.Net1.conf", "/etc/systemd/system/multi-user.target.wants/cellnetd.service",
 		"/usr/share/polkit-1/rules.d/cell.rules",
 		"/usr/share/dbus-1/system-services/network.cell.Manager1.service", "/usr/share/dbus-1/services/network.cell.Manager1.service",

@@ -136,6 +136,7 @@ type life struct {
 func (m *machine) live(t *testing.T, l life) {
 	m.cell("/srv/app", "app", "one", 0)
 	m.cell("/home/alice/web", "web", "one", alice)
+	m.cell("/home/alice/own", "own", "one", alice)
 	m.boot()
 	one, two := m.bring(t, "0.0.1", l.format), m.bring(t, "0.0.2", l.format)
 	before := m.system()
@@ -150,6 +151,16 @@ func (m *machine) live(t *testing.T, l life) {
 	m.run(alice, "cell", "mitosis", "/home/alice/web")
 	pids := func() string {
 		return m.property("cell@app.service", "MainPID") + " " + m.property("cell@web.service", "MainPID")
+	}
+	m.sealed(0, plain, "app")
+	m.sealed(alice, plain, "web")
+	if strings.Contains(l.format, "deb") { // and in her own manager
+		own := func(words ...string) []string { return append([]string{"env", "CELL_MANAGER=user"}, words...) }
+		m.run(0, "systemctl", "start", fmt.Sprintf("user@%d", alice))
+		m.run(alice, own("cell", "mitosis", "/home/alice/own")...)
+		m.sealed(alice, own, "own")
+		m.run(alice, own("cell", "apoptosis", "own")...)
+		m.run(0, "systemctl", "stop", fmt.Sprintf("user@%d", alice))
 	}
 	cells, celld := pids(), m.property("celld.service", "MainPID")
 	for _, next := range []struct{ path, version string }{{two, "0.0.2"}, {one, "0.0.1"}} {

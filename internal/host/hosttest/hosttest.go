@@ -24,13 +24,13 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Up brings up a manager with its state in a directory of the test's own, for a minute at most, and ends it with the test.
+// Up brings up a manager with its state in a directory of the test's own, for ten minutes at most, and ends it with the test.
 // Where none can run it skips, or fails under CELL_TEST_REQUIRE.
 func Up(t *testing.T) (h *host.Host, state string, ctx context.Context) {
 	t.Helper()
 	state = t.TempDir()
 	t.Setenv("XDG_STATE_HOME", state)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	h, err := host.Ensure(ctx, host.Embedded, "/bin/true")
 	var lacks *host.Error

@@ -56,8 +56,8 @@ func cellError(name, text string, payload []byte) (error, func(any) bool, error)
 	return nil, nil, nil
 }
 
-// Where returns the id of the process, and who calls as name, node and user.
-func (cell *Probe) Where(ctx context.Context) (pid int64, caller string, _ error) {
+// Where returns when the process began, and who calls as name, node and user.
+func (cell *Probe) Where(ctx context.Context) (run int64, caller string, _ error) {
 	return cellResultWhere(cellstub.Call(ctx, cell.client, 1, "Where", nil))
 }
 
@@ -157,7 +157,7 @@ func cellResultWhere(data []byte, failed error) (r1 int64, r2 string, err error)
 	for f.Next() {
 		switch f.ID {
 		case 1:
-			r1 = cellwire.GetInt[int64](f, "pid")
+			r1 = cellwire.GetInt[int64](f, "run")
 		case 2:
 			r2 = cellwire.GetString[string](f, "caller")
 		}

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"encoding/csv"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// redisCell insists on a port of its own network.
+const redisCell = `[cell]
+speaks = "tcp"
+port = 6379
+exec = ["/usr/bin/redis-server", "--bind", "127.0.0.1", "--port", "6379", "--save", "", "--dir", "/tmp"]
+`
+
+// The load, of which the answers come as CSV. A program with many descriptors gets copies: they are not all looked at.
+const (
+	askRedis = "redis-benchmark -c 20 -n 60000 -t get --csv"
+	many     = `import os, sys
+for fd in range(100, 700): os.dup2(0, fd, inheritable=True)
+os.execvp(sys.argv[1], sys.argv[1:])
+`
+	// One connection after the other, in microseconds.
+	dials = `import json, os, socket, sys, time
+for fd in range(100, 700 if len(sys.argv) > 3 else 100): os.dup2(0, fd)
+at, t = (socket.gethostbyname(sys.argv[1]), int(sys.argv[2])), []
+for _ in range(600):
+    s = socket.socket()
+    begun = time.perf_counter()
+    s.connect(at)
+    t.append(time.perf_counter() - begun)
+    s.close()
+print(sorted(t)[300] * 1e6)
+`
+)
+
+// reach compares ways from one program to another that know nothing of each other: redis, which is asked by its own benchmark.
+func (b *bed) reach() error {
+	for _, p := range []string{"redis-server", "redis-benchmark", "haproxy", "/lib/systemd/systemd-socket-proxyd", "systemd-socket-activate"} {
+		if _, err := exec.LookPath(p); err != nil {
+			fmt.Printf("existing programs: not measured: %s is not installed\n", filepath.Base(p))
+			return nil
+		}
+	}
+	redis, err := b.write("redis", redisCell)
+	if err != nil {
+		return err
+	}
+	if _, err := b.cell("mitosis", redis); err != nil {
+		return err
+	}
+	job := func(name, run string, needs bool) (func() (float64, error), error) {
+		toml := "[cell]\nspeaks = \"job\"\nexec = [\"/bin/sh\", \"run.sh\"]\n"
+		if needs {
+			toml += "[needs]\nredis = { path = \"../redis\" }\n"
+		}
+		dir, err := b.write(name, toml)
+		for file, text := range map[string]string{"run.sh": "{ " + run + "; } > data/out\n", "many.py": many, "dials.py": dials} {
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644)
+			}
+		}
+		if err == nil {
+			_, err = b.cell("mitosis", dir)
+		}
+		return func() (float64, error) {
+			if _, err := b.cell("start", name); err != nil {
+				return 0, err
+			}
+			text, err := os.ReadFile(filepath.Join(dir, "data/out"))
+			if err != nil {
+				return 0, err
+			}
+			return number(string(text))
+		}, err
+	}
+	type way struct {
+		name   string
+		rate   func() (float64, error)
+		dial   func() (float64, error)
+		rates  []float64
+		dialed []float64
+	}
+	ways := []*way{{name: "direct"}, {name: "handed over"}, {name: "copied"}, {name: "systemd-socket-proxyd"}, {name: "HAProxy"}}
+	// Of a redis in the same network, which the run starts and ends.
+	beside := "redis-server --save '' --dir /tmp > /dev/null & sleep 0.5; %s; kill $!"
+	for i, run := range []struct{ rate, dial string }{
+		{fmt.Sprintf(beside, askRedis), fmt.Sprintf(beside, "python3 dials.py 127.0.0.1 6379")},
+		{askRedis + " -h redis", "python3 dials.py redis 6379"},
+		{"python3 many.py " + askRedis + " -h redis", "python3 dials.py redis 6379 many"},
+	} {
+		if ways[i].rate, err = job(fmt.Sprintf("rate%d", i), run.rate, i > 0); err != nil {
+			return err
+		}
+		if ways[i].dial, err = job(fmt.Sprintf("dial%d", i), run.dial, i > 0); err != nil {
+			return err
+		}
+	}
+	stop, err := b.rivals(func(i, port int) {
+		ways[3+i].rate = func() (float64, error) { return b.measure(askRedis + " -p " + strconv.Itoa(port)) }
+		ways[3+i].dial = func() (float64, error) {
+			return b.measure(fmt.Sprintf("python3 %s 127.0.0.1 %d", b.path("cells/dial0/dials.py"), port))
+		}
+	})
+	defer stop()
+	if err != nil {
+		return err
+	}
+	for range 5 {
+		for _, w := range ways {
+			rate, err := w.rate()
+			if err != nil {
+				return fmt.Errorf("%s: %w", w.name, err)
+			}
+			took, err := w.dial()
+			if err != nil {
+				return fmt.Errorf("%s: %w", w.name, err)
+			}
+			w.rates, w.dialed = append(w.rates, rate), append(w.dialed, took)
+		}
+	}
+	goals := map[string]string{"handed over": "≥ 0.97 ×", "copied": "no less than socket-proxyd's"}
+	for _, w := range ways[1:] {
+		line("redis, 20 clients: requests "+w.name+" / direct", fmt.Sprintf("%.2f ×", median(w.rates)/median(ways[0].rates)), goals[w.name])
+	}
+	for _, w := range ways {
+		goal := ""
+		if w.name == "handed over" {
+			goal = "≤ 200 µs above direct"
+		}
+		line("redis: to connect, "+w.name, fmt.Sprintf("%.0f µs", median(w.dialed)), goal)
+	}
+	return nil
+}
+
+// rivals runs a redis on the loopback interface behind each of systemd-socket-proxyd and HAProxy, and tells the ports.
+func (b *bed) rivals(tell func(i, port int)) (stop func(), err error) {
+	var running []*exec.Cmd
+	stop = func() {
+		for _, c := range running {
+			_ = c.Process.Kill()
+			_ = c.Wait()
+		}
+	}
+	start := func(words ...string) error {
+		c := exec.Command(words[0], words[1:]...)
+		running = append(running, c)
+		return c.Start()
+	}
+	var ports [3]int
+	for i := range ports {
+		if ports[i], err = freePort(); err != nil {
+			return stop, err
+		}
+	}
+	config := b.path("haproxy.cfg")
+	text := fmt.Sprintf("defaults\n\tmode tcp\n\ttimeout connect 5s\n\ttimeout client 1m\n\ttimeout server 1m\nlisten redis\n\tbind 127.0.0.1:%d\n\tserver redis 127.0.0.1:%d\n", ports[2], ports[0])
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		return stop, err
+	}
+	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
+	for _, words := range [][]string{
+		{"redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(ports[0]), "--save", "", "--dir", b.dir},
+		{"systemd-socket-activate", "-l", at(1), "/lib/systemd/systemd-socket-proxyd", at(0)},
+		{"haproxy", "-db", "-f", config},
+	} {
+		if err := start(words...); err != nil {
+			return stop, err
+		}
+	}
+	for i := range ports {
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			c, err := net.Dial("tcp", at(i))
+			if err == nil {
+				c.Close()
+				break
+			}
+			if time.Now().After(end) {
+				return stop, err
+			}
+		}
+	}
+	for i, port := range ports[1:] {
+		tell(i, port)
+	}
+	return stop, nil
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+func (b *bed) measure(run string) (float64, error) {
+	out, err := exec.Command("/bin/sh", "-c", run).Output()
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", run, err)
+	}
+	return number(string(out))
+}
+
+// number is the one that a run printed, or the rate in the last line of redis-benchmark's.
+func number(text string) (float64, error) {
+	records, err := csv.NewReader(strings.NewReader(strings.TrimSpace(text))).ReadAll()
+	if err != nil || len(records) == 0 {
+		return 0, fmt.Errorf("no figure in %q", text)
+	}
+	last := records[len(records)-1]
+	return strconv.ParseFloat(last[min(1, len(last)-1)], 64)
+}
+
+func median(all []float64) float64 {
+	s := slices.Sorted(slices.Values(all))
+	return s[len(s)/2]
+}

@@ -1,0 +1,2 @@
+<?php
+echo "php asked " . file_get_contents("http://nginx/");

@@ -1,0 +1,113 @@
+// Package disk makes the image of a medium that firmware starts from: a GPT with an EFI system partition, which has the boot menu, the
+// images to start and what a person may edit. The same content makes the same bytes.
+package disk
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/diskfs/go-diskfs"
+	"github.com/diskfs/go-diskfs/disk"
+	"github.com/diskfs/go-diskfs/filesystem"
+	"github.com/diskfs/go-diskfs/partition/gpt"
+)
+
+// epoch is the variable with the time that stands in what is made (reproducible-builds.org).
+const epoch = "SOURCE_DATE_EPOCH"
+
+// File is one of the system partition: From is its path here, or Text what is in it.
+type File struct {
+	Name string // with slashes, from the partition's root
+	From string
+	Text string
+}
+
+const (
+	mib = 1 << 20
+	// Two images of 100 MB with room to spare; clusters of a partition of this size are 4 KiB, with which firmware reads fast.
+	espSize = 512 * mib
+	start   = mib
+	sector  = 512
+	// Of the disk and its system partition, fixed so that images are reproducible; they are told apart by what is on them.
+	diskID, espID = "5C0E7A1D-8C0B-4B8E-9A54-000000000001", "5C0E7A1D-8C0B-4B8E-9A54-000000000002"
+)
+
+// Write makes the image at to, which must not exist.
+func Write(to string, files []File) (err error) {
+	if _, err := os.Lstat(to); err == nil {
+		return fmt.Errorf("%s is there already", to)
+	}
+	// The time that go-diskfs gives files comes from the environment alone; FAT knows none before 1980.
+	if _, set := os.LookupEnv(epoch); !set {
+		if err := os.Setenv(epoch, "315619200"); err != nil {
+			return err
+		}
+		defer os.Unsetenv(epoch)
+	}
+	d, err := diskfs.Create(to, start+espSize+mib, diskfs.SectorSizeDefault)
+	if err != nil {
+		return fmt.Errorf("make the disk: %w", err)
+	}
+	defer func() {
+		if cerr := d.Close(); err == nil && cerr != nil {
+			err = cerr
+		}
+		if err != nil {
+			_ = os.Remove(to)
+		}
+	}()
+	table := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, ProtectiveMBR: true, GUID: diskID, Partitions: []*gpt.Partition{{
+		Index: 1, Start: start / sector, End: (start+espSize)/sector - 1, Size: espSize, Type: gpt.EFISystemPartition, Name: "cell-boot", GUID: espID,
+	}}}
+	if err := d.Partition(table); err != nil {
+		return fmt.Errorf("divide the disk: %w", err)
+	}
+	fs, err := d.CreateFilesystem(disk.FilesystemSpec{Partition: 1, FSType: filesystem.TypeFat32, VolumeLabel: "CELL", Reproducible: true})
+	if err != nil {
+		return fmt.Errorf("make the system partition: %w", err)
+	}
+	made := map[string]bool{}
+	for _, f := range files {
+		for dir := ""; ; {
+			rest := strings.TrimPrefix(strings.TrimPrefix(f.Name, dir), "/")
+			next, _, more := strings.Cut(rest, "/")
+			if !more {
+				break
+			}
+			if dir = path.Join(dir, next); !made[dir] {
+				if err := fs.Mkdir(dir); err != nil {
+					return fmt.Errorf("make %s: %w", dir, err)
+				}
+				made[dir] = true
+			}
+		}
+		if err := put(fs, f); err != nil {
+			return fmt.Errorf("write %s: %w", f.Name, err)
+		}
+	}
+	return nil
+}
+
+func put(fs filesystem.FileSystem, f File) error {
+	var from io.Reader = strings.NewReader(f.Text)
+	if f.From != "" {
+		in, err := os.Open(f.From)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		from = in
+	}
+	out, err := fs.OpenFile(f.Name, os.O_CREATE|os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, from); err != nil {
+		_ = out.Close()
+		return err
+	}
+	return out.Close()
+}
