@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 DESTDIR=${DESTDIR:-} PREFIX=${PREFIX:-/usr/local} BUILT=${BUILT:-bin}
-for program in cell celld cellnetd cell-gpu cell-init cell-membrane cell-inside cell-http; do
+for program in cell celld cellnetd cell-gpu cell-donor cell-init cell-membrane cell-inside cell-http; do
 	[ -x "$BUILT/$program" ] || { echo "$BUILT/$program is not built: run make first" >&2; exit 1; }
 done
 
@@ -24,7 +24,7 @@ put() {
 	mv -f "$DESTDIR$2.new" "$DESTDIR$2"
 }
 mkdir -p "$DESTDIR$PREFIX/bin"
-for program in cell celld cellnetd cell-gpu cell-init cell-membrane cell-inside cell-http; do
+for program in cell celld cellnetd cell-gpu cell-donor cell-init cell-membrane cell-inside cell-http; do
 	cp "$BUILT/$program" "$DESTDIR$PREFIX/bin/$program.new"
 	chmod 755 "$DESTDIR$PREFIX/bin/$program.new"
 	mv -f "$DESTDIR$PREFIX/bin/$program.new" "$DESTDIR$PREFIX/bin/$program"

@@ -55,7 +55,7 @@ GOMODCACHE=$work/modules GOFLAGS=-modcacherw XDG_CACHE_HOME=$work/cache "$native
 	while read -r file; do
 		install -D -m 644 "$work/modules/cache/download/$file" "$share/usr/share/cell/goproxy/$file"
 	done
-$GO run ./packaging/bom "$share/usr/share/doc/cell" "$CELL_VERSION" "$CELL_DATE" "$native/cell" "$native/celld" "$native/cellnetd" "$native/cell-gpu" "$native/cell-init" "$native/cell-membrane" "$native/cell-inside" "$native/cell-http"
+$GO run ./packaging/bom "$share/usr/share/doc/cell" "$CELL_VERSION" "$CELL_DATE" "$native/cell" "$native/celld" "$native/cellnetd" "$native/cell-gpu" "$native/cell-donor" "$native/cell-init" "$native/cell-membrane" "$native/cell-inside" "$native/cell-http"
 cp README.md CONTRIBUTING.md "$share/usr/share/doc/cell/"
 cp docs/*.md "$share/usr/share/doc/cell/"
 gzip -9n <CHANGELOG.md >"$share/doc/changelog.gz"

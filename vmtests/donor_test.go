@@ -44,7 +44,7 @@ func TestDonor(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "vars.fd"), state, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		boot(t, dir, code, "ready: this machine is a donor", "file="+image+",format=raw,if=virtio,snapshot=on")
+		boot(t, dir, code, "cell: ready: ", "file="+image+",format=raw,if=virtio,snapshot=on")
 	})
 }
 

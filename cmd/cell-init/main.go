@@ -1,4 +1,4 @@
-// Command cell-init is the first program of a donor's initial RAM disk. It mounts the root image, which is in the same archive, with
+// Command cell-init is the first program of a donor's initial RAM disk. It mounts the root's images, which are in the same archive, with
 // memory on top for what is written, and becomes systemd. Where anything fails it says why on the console and starts the machine anew: a
 // boot menu that counts its tries falls back to another image then.
 package main
@@ -19,14 +19,23 @@ func main() {
 		os.Exit(2)
 	}
 	err := run()
-	// The console may be a screen and a serial line: both are told.
 	for range 3 {
-		fmt.Fprintf(os.Stderr, "\ncell-init: %v\ncell-init: starting the machine anew in a few seconds\n", err)
+		say(fmt.Sprintf("\r\ncell-init: %v\r\ncell-init: starting the machine anew in a few seconds\r\n", err))
 		time.Sleep(3 * time.Second)
 	}
 	unix.Sync()
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 	select {}
+}
+
+// say tells the screen and a serial line, whichever of them is the kernel's console.
+func say(text string) {
+	for _, tty := range []string{"/dev/tty0", "/dev/ttyS0"} {
+		if f, err := os.OpenFile(tty, os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0); err == nil {
+			_, _ = f.WriteString(text)
+			f.Close()
+		}
+	}
 }
 
 func run() error {
@@ -47,20 +56,22 @@ func run() error {
 	if err := modules("/modules"); err != nil {
 		return err
 	}
-	loop, err := attach("/root.img")
-	if err != nil {
-		return fmt.Errorf("attach the root image: %w", err)
-	}
-	if err := unix.Mount(loop, "/ro", "squashfs", unix.MS_RDONLY, ""); err != nil {
-		return fmt.Errorf("mount the root image: %w", err)
+	for _, image := range []struct{ file, at string }{{"/root.img", "/ro"}, {"/top.img", "/top"}} {
+		loop, err := attach(image.file)
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", image.file, err)
+		}
+		if err := unix.Mount(loop, image.at, "squashfs", unix.MS_RDONLY, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", image.file, err)
+		}
 	}
 	for _, d := range []string{"/rw/upper", "/rw/work"} {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return err
 		}
 	}
-	if err := unix.Mount("overlay", "/new", "overlay", 0, "lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work"); err != nil {
-		return fmt.Errorf("mount memory over the root image: %w", err)
+	if err := unix.Mount("overlay", "/new", "overlay", 0, "lowerdir=/top:/ro,upperdir=/rw/upper,workdir=/rw/work"); err != nil {
+		return fmt.Errorf("mount memory over the images: %w", err)
 	}
 	for _, d := range []string{"/dev", "/proc", "/sys", "/run"} {
 		if err := unix.Mount(d, "/new"+d, "", unix.MS_MOVE, ""); err != nil {

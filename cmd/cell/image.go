@@ -1,13 +1,19 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cell-network/cell/donor/settings"
+	"github.com/cell-network/cell/donor/statement"
 	"github.com/cell-network/cell/imager"
 	"github.com/cell-network/cell/imager/tree"
 )
@@ -17,42 +23,101 @@ func newImage() *cobra.Command {
 		Use: "image", Short: "Make an image that boots as a donor", Args: args(0, 0, "a command"),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	var output, deb, release, kernel string
-	build := &cobra.Command{
-		Use: "build", Short: "Build the image of a disk", Args: args(0, 0, "no arguments"),
-		Long: `Build the image of a disk, for a stick, a disk or a virtual machine with UEFI. It needs root, mmdebstrap and
-mksquashfs, and reaches Debian's servers.`,
-		Example: "  sudo cell image build --package cell_0.1.0_amd64.deb -o donor.img",
+	c.AddCommand(newImageBuild())
+	return c
+}
+
+func newImageBuild() *cobra.Command {
+	var deb, release, kernel, updateKey string
+	var spec imager.Spec
+	c := &cobra.Command{
+		Use: "build", Short: "Build an image", Args: args(0, 0, "no arguments"),
+		Long: `Build an image from which a computer with UEFI starts as a donor. The end of the name says what is
+made, and -o may be given several times:
+
+  .img    the bytes of a disk, for a stick or a disk
+  .qcow2  a disk for QEMU; needs qemu-img
+  .efi    one file that firmware or a boot server starts, and by which "[update] from" of
+          donor.toml replaces an older one; with --update-key its signature lies beside it
+
+It needs root, mmdebstrap and mksquashfs, and reaches Debian's servers. The root is kept, so that
+the next image of the same release and package takes seconds.`,
+		Example: "  sudo cell image build --package cell_0.1.0_amd64.deb --join $(cell invite --role donor --for 24h) -o donor.img",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if deb == "" {
 				return errors.New("image build: --package is missing: the path of Cell's .deb")
 			}
-			deb, err := filepath.Abs(deb)
-			if err != nil {
-				return err
-			}
-			self, err := os.Executable()
-			if err != nil {
-				return err
-			}
-			work, err := os.MkdirTemp("", "cell-image-")
-			if err != nil {
-				return err
-			}
-			defer os.RemoveAll(work)
-			err = imager.Build(c.Context(), imager.Spec{
-				Tree: tree.Spec{Release: release, Kernel: kernel, Package: deb}, Init: filepath.Join(filepath.Dir(self), "cell-init"), Output: output, Work: work,
-			}, func(step string) { fmt.Fprintln(c.ErrOrStderr(), "  "+step) })
-			if err != nil {
+			if err := buildImage(c, spec, tree.Spec{Release: release, Kernel: kernel, Package: deb}, updateKey); err != nil {
 				return fmt.Errorf("image build: %w", err)
 			}
 			return nil
 		},
 	}
-	build.Flags().StringVarP(&output, "output", "o", "donor.img", "the image")
-	build.Flags().StringVar(&deb, "package", "", "path of Cell's .deb")
-	build.Flags().StringVar(&release, "release", "bookworm", "release of Debian")
-	build.Flags().StringVar(&kernel, "kernel", "linux-image-amd64", "package of the kernel")
-	c.AddCommand(build)
+	f := c.Flags()
+	f.StringArrayVarP(&spec.Outputs, "output", "o", []string{"donor.img"}, "the image; its end says what kind it is")
+	f.StringVar(&deb, "package", "", "path of Cell's .deb")
+	f.StringVar(&spec.Settings.Join, "join", "", "token with which the machine joins a tissue (- reads it from standard input)")
+	f.StringVar(&spec.Settings.Name, "name", "", "what the machine is called (default donor- and a part of its id)")
+	f.StringVar(&spec.Settings.Update.From, "update-from", "", "address at which newer images are found")
+	f.StringVar(&updateKey, "update-key", "", "private key of Ed25519 in PEM, which signs this image and those that may replace it")
+	f.StringArrayVar(&spec.Trees, "tree", nil, "directory of a tree of cells, built, that runs there")
+	f.StringVar(&spec.SecureBoot.Key, "secure-boot-key", "", "private key in PEM that signs what the firmware starts; needs sbsign")
+	f.StringVar(&spec.SecureBoot.Certificate, "secure-boot-cert", "", "its certificate in PEM")
+	f.Uint64Var(&spec.Version, "number", 0, "number of the image, higher than those that it replaces (default from the time)")
+	f.BoolVar(&spec.Debug, "debug", false, "with a root shell on the second console and the serial line")
+	f.BoolVar(&spec.Anew, "anew", false, "make the root anew, with the packages of today")
+	f.StringVar(&release, "release", "bookworm", "release of Debian")
+	f.StringVar(&kernel, "kernel", "linux-image-amd64", "package of the kernel")
+	c.MarkFlagsRequiredTogether("secure-boot-key", "secure-boot-cert")
 	return c
+}
+
+func buildImage(c *cobra.Command, spec imager.Spec, root tree.Spec, updateKey string) error {
+	var err error
+	if root.Package, err = filepath.Abs(root.Package); err != nil {
+		return err
+	}
+	spec.Tree = root
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	spec.Init = filepath.Join(filepath.Dir(self), "cell-init")
+	if spec.Settings.Join == "-" {
+		line, err := bufio.NewReader(c.InOrStdin()).ReadString('\n')
+		if spec.Settings.Join = strings.TrimSpace(line); spec.Settings.Join == "" {
+			return fmt.Errorf("read the token: %w", err)
+		}
+	}
+	if _, err := settings.Parse([]byte(settings.Template(spec.Settings))); err != nil {
+		return err
+	}
+	if updateKey != "" {
+		text, err := os.ReadFile(updateKey)
+		if err != nil {
+			return err
+		}
+		if spec.UpdateKey, err = statement.PrivateKey(text); err != nil {
+			return fmt.Errorf("%s: %w", updateKey, err)
+		}
+	}
+	if spec.Version == 0 {
+		at := time.Now()
+		if epoch, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
+			at = time.Unix(epoch, 0)
+		}
+		if spec.Version, err = strconv.ParseUint(at.UTC().Format("20060102150405"), 10, 64); err != nil {
+			return err
+		}
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	spec.Cache = filepath.Join(cache, "cell", "images")
+	if spec.Work, err = os.MkdirTemp("", "cell-image-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(spec.Work)
+	return imager.Build(c.Context(), spec, func(step string) { fmt.Fprintln(c.ErrOrStderr(), "  "+step) })
 }

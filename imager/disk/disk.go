@@ -3,6 +3,8 @@
 package disk
 
 import (
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,8 +33,6 @@ const (
 	espSize = 512 * mib
 	start   = mib
 	sector  = 512
-	// Of the disk and its system partition, fixed so that images are reproducible; they are told apart by what is on them.
-	diskID, espID = "5C0E7A1D-8C0B-4B8E-9A54-000000000001", "5C0E7A1D-8C0B-4B8E-9A54-000000000002"
 )
 
 // Write makes the image at to, which must not exist.
@@ -46,6 +46,10 @@ func Write(to string, files []File) (err error) {
 			return err
 		}
 		defer os.Unsetenv(epoch)
+	}
+	diskID, espID, err := identities(files)
+	if err != nil {
+		return err
 	}
 	d, err := diskfs.Create(to, start+espSize+mib, diskfs.SectorSizeDefault)
 	if err != nil {
@@ -89,6 +93,32 @@ func Write(to string, files []File) (err error) {
 		}
 	}
 	return nil
+}
+
+// identities are those of a disk and of its system partition: of the same content always the same, of another one others, so that a
+// machine with two media knows which it was started from (RFC 9562, version 8).
+func identities(files []File) (disk, esp string, err error) {
+	h := sha256.New()
+	for _, f := range files {
+		fmt.Fprintf(h, "%q %q\n", f.Name, f.Text)
+		if f.From == "" {
+			continue
+		}
+		in, err := os.Open(f.From)
+		if err != nil {
+			return "", "", err
+		}
+		_, err = io.Copy(h, in)
+		if err := errors.Join(err, in.Close()); err != nil {
+			return "", "", err
+		}
+	}
+	sum := h.Sum(nil)
+	uuid := func(b []byte) string {
+		b[6], b[8] = b[6]&0x0f|0x80, b[8]&0x3f|0x80
+		return strings.ToUpper(fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16]))
+	}
+	return uuid(sum[:16]), uuid(sum[16:]), nil
 }
 
 func put(fs filesystem.FileSystem, f File) error {

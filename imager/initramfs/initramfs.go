@@ -21,27 +21,50 @@ import (
 // Where things lie in the archive; cell-init knows them, too.
 const (
 	Root    = "root.img"
+	Top     = "top.img" // what is laid over the root
 	Modules = "modules" // a file for each, in the order of loading
 )
 
-// Write writes the archive. modules are names of the kernel's modules in tree, which come with those that they need.
-func Write(w io.Writer, init, root, tree, version string, modules []string) error {
-	archive := &writer{cpio.Newc.Writer(w), nil}
-	archive.dir(".", "dev", "proc", "sys", "run", "ro", "rw", "new", Modules)
-	archive.record(cpio.CharDev("dev/console", 0o600, 5, 1))
-	archive.file("init", init, 0o755)
-	files, err := order(tree, version, modules)
+// Parts are paths of what goes into an archive.
+type Parts struct {
+	Init, Root, Top string
+	Modules         string // a directory, as Collect makes it
+}
+
+// Collect copies modules of the kernel, by their names, and all that they need from a root to a directory that is there, so that they
+// can be loaded in the order of the files' names.
+func Collect(root, version string, modules []string, to string) error {
+	files, err := order(root, version, modules)
 	if err != nil {
 		return err
 	}
 	for i, f := range files {
 		b, err := read(f)
-		if err != nil {
-			return fmt.Errorf("read the kernel's module %s: %w", f, err)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, fmt.Sprintf("%03d-%s", i, name(f))), b, 0o644)
 		}
-		archive.record(cpio.StaticFile(fmt.Sprintf("%s/%03d-%s", Modules, i, name(f)), string(b), 0o644))
+		if err != nil {
+			return fmt.Errorf("copy the kernel's module %s: %w", f, err)
+		}
 	}
-	archive.file(Root, root, 0o644)
+	return nil
+}
+
+// Write writes the archive.
+func Write(w io.Writer, p Parts) error {
+	archive := &writer{cpio.Newc.Writer(w), nil}
+	archive.dir(".", "dev", "proc", "sys", "run", "ro", "top", "rw", "new", Modules)
+	archive.record(cpio.CharDev("dev/console", 0o600, 5, 1))
+	archive.file("init", p.Init, 0o755)
+	files, err := os.ReadDir(p.Modules)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		archive.file(Modules+"/"+f.Name(), filepath.Join(p.Modules, f.Name()), 0o644)
+	}
+	archive.file(Root, p.Root, 0o644)
+	archive.file(Top, p.Top, 0o644)
 	if archive.err != nil {
 		return fmt.Errorf("write the initial RAM disk: %w", archive.err)
 	}

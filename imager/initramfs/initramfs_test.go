@@ -41,10 +41,14 @@ func TestWrite(t *testing.T) {
 	put(at+"kernel/fs/overlay-fs.ko.xz", packed.String())
 	put(at+"kernel/lib/a.ko", "a")
 	put(at+"kernel/lib/b.ko", "b")
-	init, root := put("init", "the init"), put("root", strings.Repeat("r", 9000))
+	init, root, top := put("init", "the init"), put("root", strings.Repeat("r", 9000)), put("top", "t")
 	archive := func(modules ...string) ([]byte, error) {
 		var b bytes.Buffer
-		err := Write(&b, init, root, filepath.Join(dir, "tree"), "6.1", modules)
+		to := t.TempDir()
+		err := Collect(filepath.Join(dir, "tree"), "6.1", modules, to)
+		if err == nil {
+			err = Write(&b, Parts{Init: init, Root: root, Top: top, Modules: to})
+		}
 		return b.Bytes(), err
 	}
 	b, err := archive("loop", "overlay_fs")
@@ -65,7 +69,7 @@ func TestWrite(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(names), "[. dev proc sys run ro rw new modules dev/console init modules/000-a modules/001-b modules/002-overlay_fs root.img]"; got != want {
+	if got, want := fmt.Sprint(names), "[. dev proc sys run ro top rw new modules dev/console init modules/000-a modules/001-b modules/002-overlay_fs root.img top.img]"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	if text["modules/002-overlay_fs"] != "the overlay" || text["init"] != "the init" || len(text[Root]) != 9000 {

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/cell-network/cell/donor/layout"
 )
 
 // Spec is what a root is made of.
@@ -19,7 +21,7 @@ type Spec struct {
 
 // packages are what a donor needs of the distribution.
 var packages = []string{
-	"systemd", "systemd-sysv", "udev", "dbus", "libnss-systemd", "kmod", "iproute2", "nftables", "e2fsprogs", "systemd-timesyncd", "systemd-resolved", "systemd-boot-efi",
+	"systemd", "systemd-sysv", "udev", "dbus", "libnss-systemd", "kmod", "iproute2", "nftables", "e2fsprogs", "systemd-timesyncd", "systemd-resolved", "systemd-boot-efi", "ca-certificates",
 }
 
 // useless are the parts of the kernel's modules that no donor needs, and files that only a person at a shell would.
@@ -28,7 +30,8 @@ rm -rf usr/lib/modules/*/kernel/sound usr/lib/modules/*/kernel/drivers/media usr
 	usr/lib/modules/*/kernel/drivers/infiniband usr/lib/modules/*/kernel/drivers/iio usr/lib/modules/*/kernel/drivers/comedi usr/lib/modules/*/kernel/drivers/isdn \
 	usr/lib/modules/*/kernel/drivers/video usr/share/doc usr/share/man usr/share/locale usr/share/info var/cache/apt var/lib/apt/lists tmp/* usr/lib/x86_64-linux-gnu/gconv \
 	usr/share/perl usr/share/perl5 usr/lib/x86_64-linux-gnu/perl usr/lib/x86_64-linux-gnu/perl-base usr/bin/perl*
-mkdir -p var/cache/apt var/lib/apt/lists
+rm -rf var/log/* var/cache/ldconfig var/cache/debconf/*-old var/lib/dpkg/*-old etc/*- usr/share/zoneinfo/right
+mkdir -p var/cache/apt var/lib/apt/lists var/log/private
 for v in usr/lib/modules/*; do depmod -b . "${v##*/}"; done
 `
 
@@ -43,6 +46,17 @@ const cell = `cp PACKAGE "$1/tmp/cell.deb"
 chroot "$1" dpkg -i /tmp/cell.deb
 `
 
+// list writes which packages there are.
+const list = `mkdir -p "$1$(dirname "LIST")"
+chroot "$1" dpkg-query -W -f '${Package} ${Version} ${Architecture}\n' >"$1LIST"
+(cd "$1/usr/lib/modules" && dpkg-deb -f "$1"/tmp/linux-image-*.deb Package Version Architecture) | sed 's/^[^:]*: //' | paste -sd ' ' >>"$1LIST"
+`
+
+// Recipe is all that this package does to make a root, as text: roots of two recipes differ.
+func Recipe() string {
+	return fmt.Sprint(packages, kernel, cell, strings.ReplaceAll(list, "LIST", layout.Packages), useless, files, links)
+}
+
 // Make makes the root as the directory to, which must not exist.
 func Make(ctx context.Context, s Spec, to string) error {
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
@@ -52,7 +66,7 @@ func Make(ctx context.Context, s Spec, to string) error {
 		return fmt.Errorf("make the root: only root can make one, whose files belong to several users")
 	}
 	hooks := []string{
-		strings.ReplaceAll(kernel, "KERNEL", s.Kernel), strings.ReplaceAll(cell, "PACKAGE", quote(s.Package)), useless,
+		strings.ReplaceAll(kernel, "KERNEL", s.Kernel), strings.ReplaceAll(cell, "PACKAGE", quote(s.Package)), strings.ReplaceAll(list, "LIST", layout.Packages), useless,
 	}
 	args := []string{"--quiet", "--variant=essential", "--include=" + strings.Join(packages, ",")}
 	for _, h := range hooks {
@@ -72,22 +86,70 @@ var files = map[string]string{
 	"etc/fstab":      "",
 	"etc/machine-id": "uninitialized\n",
 	// Every wired network, by DHCP and router advertisements.
-	"etc/systemd/network/80-wired.network":    "[Match]\nType=ether\n[Network]\nDHCP=yes\nLinkLocalAddressing=ipv6\n",
-	"etc/systemd/system/cell-console.service": console,
-}
-
-// console says on all consoles what this machine is.
-const console = `[Unit]
-Description=Cell on the console
-After=celld.service dbus.service
-Wants=celld.service
+	"etc/systemd/network/80-wired.network": "[Match]\nType=ether\n[Network]\nDHCP=yes\nLinkLocalAddressing=ipv6\n",
+	// The root is memory: a journal that grows takes it from the cells.
+	"etc/systemd/journald.conf.d/donor.conf": "[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\n",
+	"etc/systemd/system.conf.d/donor.conf":   "[Manager]\nCrashReboot=yes\nRebootWatchdogSec=2min\n",
+	"etc/systemd/system/cell-donor-prepare.service": `[Unit]
+Description=Settings and data of this donor
+DefaultDependencies=no
+After=systemd-udevd.service systemd-udev-trigger.service systemd-tmpfiles-setup-dev.service
+Before=local-fs.target
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'cell status >/dev/null && echo "cell: ready: this machine is a donor; it runs from memory, and nothing is written to its disks"'
-StandardOutput=journal+console
-[Install]
-WantedBy=multi-user.target
-`
+RemainAfterExit=yes
+ExecStart=/usr/bin/cell-donor prepare
+TimeoutStartSec=5min
+StandardError=journal+console
+`,
+	"etc/systemd/system/cell-donor.service": `[Unit]
+Description=This donor's membership, console and image
+Requires=cell-donor-prepare.service
+After=cell-donor-prepare.service dbus.service celld.service network.target
+StartLimitIntervalSec=0
+[Service]
+ExecStart=/usr/bin/cell-donor serve
+Restart=always
+RestartSec=2
+CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER
+NoNewPrivileges=yes
+RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+`,
+	// Nobody can log in to repair anything: the machine starts anew, and the boot menu may take the image before this one.
+	"etc/systemd/system/emergency.service": `[Unit]
+Description=Start anew
+DefaultDependencies=no
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'echo "cell: a part of the system that all needs failed; starting anew" >/dev/console; sleep 10'
+ExecStart=/usr/bin/systemctl --force reboot
+`,
+}
+
+// links are symbolic links: what each leads to, and where it is.
+var links = [][2]string{
+	{"/etc/systemd/system/cell-donor-prepare.service", "etc/systemd/system/local-fs.target.wants/cell-donor-prepare.service"},
+	{"/etc/systemd/system/cell-donor.service", "etc/systemd/system/multi-user.target.wants/cell-donor.service"},
+	{"emergency.service", "etc/systemd/system/rescue.service"},
+	{"/usr/lib/systemd/system/systemd-networkd.service", "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"},
+	{"/dev/null", "etc/systemd/system/systemd-firstboot.service"},
+	{"/dev/null", "etc/systemd/system/getty.target"}, // nobody logs in
+	{"/dev/null", "etc/systemd/system/autovt@.service"},
+	{"/dev/null", "etc/systemd/system/systemd-repart.service"}, // cell-donor calls it
+	// What repairs, cleans or updates a distribution that is installed.
+	{"/dev/null", "etc/systemd/system/e2scrub_reap.service"},
+	{"/dev/null", "etc/systemd/system/e2scrub_all.timer"},
+	{"/dev/null", "etc/systemd/system/apt-daily.timer"},
+	{"/dev/null", "etc/systemd/system/apt-daily-upgrade.timer"},
+	{"/dev/null", "etc/systemd/system/dpkg-db-backup.timer"},
+	{"/dev/null", "etc/systemd/system/nftables.service"}, // it would only empty the rules
+}
 
 func configure(root string) error {
 	for name, text := range files {
@@ -99,14 +161,7 @@ func configure(root string) error {
 			return fmt.Errorf("make the root: %w", err)
 		}
 	}
-	for _, link := range [][2]string{
-		{"/etc/systemd/system/cell-console.service", "etc/systemd/system/multi-user.target.wants/cell-console.service"},
-		{"/usr/lib/systemd/system/systemd-networkd.service", "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"},
-		{"/dev/null", "etc/systemd/system/systemd-firstboot.service"},
-		{"/dev/null", "etc/systemd/system/getty.target"}, // nobody logs in
-		{"/dev/null", "etc/systemd/system/autovt@.service"},
-		{"/dev/null", "etc/systemd/system/systemd-repart.service"},
-	} {
+	for _, link := range links {
 		path := filepath.Join(root, link[1])
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return fmt.Errorf("make the root: %w", err)

@@ -554,7 +554,7 @@ func TestNotInstalled(t *testing.T) {
 	if err := os.MkdirAll(m.path("/opt/built in"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []string{"cell", "celld", "cellnetd", "cell-gpu", "cell-init", "cell-membrane", "cell-inside", "cell-http"} {
+	for _, p := range []string{"cell", "celld", "cellnetd", "cell-gpu", "cell-donor", "cell-init", "cell-membrane", "cell-inside", "cell-http"} {
 		if err := os.Rename(m.path("/usr/local/bin", p), m.path("/opt/built in", p)); err != nil {
 			t.Fatal(err)
 		}

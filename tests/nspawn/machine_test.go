@@ -21,12 +21,12 @@ import (
 	"github.com/cell-network/cell/internal/host/hosttest"
 )
 
-// built holds cell, celld, cellnetd, cell-gpu, cell-init, cell-membrane, cell-inside, cell-http and calculator, a cell.
+// built holds cell, celld, cellnetd, cell-gpu, cell-donor, cell-init, cell-membrane, cell-inside, cell-http and calculator, a cell.
 var built string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cellnetd", "../../cmd/cell-gpu", "../../cmd/cell-init", "../../cmd/cell-membrane", "../../cmd/cell-inside", "../../cmd/cell-http"},
+		dir, err := hosttest.Build([]string{"../../cmd/cell", "../../cmd/celld", "../../cmd/cellnetd", "../../cmd/cell-gpu", "../../cmd/cell-donor", "../../cmd/cell-init", "../../cmd/cell-membrane", "../../cmd/cell-inside", "../../cmd/cell-http"},
 			[]string{"../../examples/calculator", "../../examples/standby", "../../examples/standby/primary", "../../examples/standby/spare"})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -158,7 +158,7 @@ func bareMachine(t *testing.T, lower string) *machine {
 
 	// A Cell that this machine has is none of the container's.
 	for _, f := range []string{
-		"/usr/bin/cell", "/usr/bin/celld", "/usr/bin/cellnetd", "/usr/bin/cell-gpu", "/usr/bin/cell-init", "/usr/bin/cell-membrane", "/usr/bin/cell-inside", "/usr/bin/cell-http", "/usr/lib/systemd/system/celld.service", "/usr/lib/systemd/user/celld.service",
+		"/usr/bin/cell", "/usr/bin/celld", "/usr/bin/cellnetd", "/usr/bin/cell-gpu", "/usr/bin/cell-donor", "/usr/bin/cell-init", "/usr/bin/cell-membrane", "/usr/bin/cell-inside", "/usr/bin/cell-http", "/usr/lib/systemd/system/celld.service", "/usr/lib/systemd/user/celld.service",
 		"/usr/lib/systemd/system/cellnetd.service", "/usr/lib/systemd/system/cell-gpu.service", "/usr/lib/systemd/user/cell-gpu.service", "/usr/share/dbus-1/system-services/network.cell.Gpu1.service",
 		"/usr/share/dbus-1/services/network.cell.Gpu1.service", "/usr/share/dbus-1/system.d/network.cell.Gpu1.conf", "/usr/share/dbus-1/system-services/network.cell.Net1.service",
 		"/usr/share/dbus-1/system.d/network.cell.Net1.conf", "/etc/systemd/system/multi-user.target.wants/cellnetd.service",

@@ -1,0 +1,239 @@
+package medium
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode/utf16"
+
+	"golang.org/x/sys/unix"
+)
+
+// loaderVendor is the namespace of the boot loader interface's variables (systemd.io/BOOT_LOADER_INTERFACE).
+const loaderVendor = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+
+// Variable reads a text that the boot menu left in a variable of the firmware; empty where there is none.
+func Variable(name string) string {
+	b, err := os.ReadFile("/sys/firmware/efi/efivars/" + name + "-" + loaderVendor)
+	if err != nil || len(b) < 4 {
+		return ""
+	}
+	return text(b[4:]) // after the attributes
+}
+
+// text decodes UTF-16 up to its end or a zero.
+func text(b []byte) string {
+	var u []uint16
+	for ; len(b) >= 2; b = b[2:] {
+		c := binary.LittleEndian.Uint16(b)
+		if c == 0 {
+			break
+		}
+		u = append(u, c)
+	}
+	return string(utf16.Decode(u))
+}
+
+// System finds the device of the system partition that the machine was started from, and waits for its driver so long. It is empty
+// where the firmware names none, as after a start from the network.
+func System(ctx context.Context, patience time.Duration) (string, error) {
+	id := strings.ToLower(Variable("LoaderDevicePartUUID"))
+	if id == "" {
+		return "", nil
+	}
+	if strings.Trim(id, "0123456789abcdef-") != "" {
+		return "", fmt.Errorf("the firmware names the partition %q", id)
+	}
+	return appear(ctx, "/dev/disk/by-partuuid/"+id, patience)
+}
+
+// appear waits for a link of udev's.
+func appear(ctx context.Context, link string, patience time.Duration) (string, error) {
+	for end := time.Now().Add(patience); ; {
+		if device, err := filepath.EvalSymlinks(link); err == nil {
+			return device, nil
+		}
+		if time.Now().After(end) {
+			return "", fmt.Errorf("%s did not appear within %v", link, patience)
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// whole is the disk of a partition's device, and the device itself where it is none.
+func whole(device string) string {
+	sys, err := filepath.EvalSymlinks("/sys/class/block/" + filepath.Base(device))
+	if err != nil {
+		return device
+	}
+	if _, err := os.Stat(filepath.Join(sys, "partition")); err != nil {
+		return device
+	}
+	return "/dev/" + filepath.Base(filepath.Dir(sys))
+}
+
+// Disks lists the machine's. system is the device of the system partition, named a path from donor.toml; either may be empty.
+func Disks(ctx context.Context, system, named string) ([]Disk, error) {
+	blocks, err := os.ReadDir("/sys/class/block")
+	if err != nil {
+		return nil, fmt.Errorf("list disks: %w", err)
+	}
+	if named != "" {
+		if named, err = appear(ctx, named, 10*time.Second); err != nil {
+			named = "" // Choose says that it is not there
+		}
+	}
+	var out []Disk
+	for _, b := range blocks {
+		dir := "/sys/class/block/" + b.Name()
+		if _, err := os.Stat(dir + "/device"); err != nil { // partitions, loops, memory
+			continue
+		}
+		d := Disk{Path: "/dev/" + b.Name()}
+		d.Boot = system != "" && whole(system) == d.Path
+		d.Named = named == d.Path
+		parts, _ := filepath.Glob(dir + "/" + b.Name() + "*/partition")
+		for _, p := range parts {
+			device := "/dev/" + filepath.Base(filepath.Dir(p))
+			if probe(ctx, device, "PART_ENTRY_TYPE") == Type {
+				d.Data = append(d.Data, device)
+			}
+		}
+		if d.Named && !d.Boot && len(parts) == 0 {
+			if d.Empty, err = Empty(ctx, d.Path); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+// probe asks blkid for one thing of a device.
+func probe(ctx context.Context, device, tag string) string {
+	out, _ := exec.CommandContext(ctx, "blkid", "-p", "-o", "value", "-s", tag, device).Output()
+	return strings.ToLower(strings.TrimSpace(string(out)))
+}
+
+// Empty tells whether a disk, or a file, has nothing on it: no signature that blkid knows, and zeroes alone in its first 16 MiB, in its
+// last and in places between them.
+func Empty(ctx context.Context, path string) (bool, error) {
+	err := exec.CommandContext(ctx, "blkid", "-p", path).Run()
+	var exit *exec.ExitError
+	if err == nil || errors.As(err, &exit) && exit.ExitCode() != 2 { // 2: nothing was found (blkid(8))
+		return false, nil
+	} else if exit == nil {
+		return false, fmt.Errorf("look what is on %s: %w", path, err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil || size == 0 {
+		return false, err
+	}
+	const head, piece, places = 16 << 20, 1 << 20, 64
+	for at := int64(0); at < head; at += piece {
+		if zero, err := zeroes(f, at, piece); !zero {
+			return false, err
+		}
+	}
+	for i := range int64(places) {
+		if zero, err := zeroes(f, size/places*i, 64<<10); !zero {
+			return false, err
+		}
+	}
+	return zeroes(f, max(0, size-piece), piece)
+}
+
+func zeroes(f io.ReaderAt, at int64, n int) (bool, error) {
+	b := make([]byte, n)
+	n, err := f.ReadAt(b, at)
+	if err != nil && err != io.EOF {
+		return false, err
+	}
+	return len(bytes.Trim(b[:n], "\x00")) == 0, nil
+}
+
+// definition is what systemd-repart makes (repart.d(5)).
+func definition(max int64) string {
+	s := "[Partition]\nType=" + Type + "\nLabel=" + Label + "\nFormat=ext4\nSizeMinBytes=64M\n"
+	if max > 0 {
+		s += fmt.Sprintf("SizeMaxBytes=%d\n", max)
+	}
+	return s
+}
+
+// Make makes the partition of a choice, or lets it grow into the free space behind it, up to a size in bytes; 0 is none. It returns its device.
+func Make(ctx context.Context, c Choice, max int64) (string, error) {
+	dir, err := os.MkdirTemp("", "repart-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "data.conf"), []byte(definition(max)), 0o644); err != nil {
+		return "", err
+	}
+	disk, mode := c.Make, "refuse" // a partition table has to be there
+	if c.Partition != "" {
+		disk = whole(c.Partition)
+	}
+	if c.Whole {
+		mode = "require" // none may be there
+	}
+	out, err := exec.CommandContext(ctx, "systemd-repart", "--dry-run=no", "--definitions="+dir, "--empty="+mode, "--seed=random", disk).CombinedOutput()
+	if c.Partition != "" {
+		return c.Partition, nil // that it cannot grow is no reason not to use it
+	}
+	if err != nil {
+		return "", fmt.Errorf("make the partition for data on %s: %w\n%s", disk, err, bytes.TrimSpace(out))
+	}
+	// The kernel knows it now, udev a moment later.
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		parts, _ := filepath.Glob("/sys/class/block/" + filepath.Base(disk) + "/" + filepath.Base(disk) + "*/partition")
+		for _, p := range parts {
+			if device := "/dev/" + filepath.Base(filepath.Dir(p)); probe(ctx, device, "PART_ENTRY_TYPE") == Type {
+				return device, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("make the partition for data on %s: it does not appear", disk)
+}
+
+// Mount mounts the partition for data at a directory: it repairs it after a power cut and lets the file system fill the partition.
+func Mount(ctx context.Context, device, at string) error {
+	out, err := exec.CommandContext(ctx, "e2fsck", "-p", device).CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() >= 4 { // errors are left (e2fsck(8))
+		return fmt.Errorf("the partition for data, %s, is damaged: %s", device, bytes.TrimSpace(out))
+	}
+	if err := os.MkdirAll(at, 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mount(device, at, "ext4", unix.MS_NOATIME|unix.MS_NODEV|unix.MS_NOSUID, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", device, err)
+	}
+	return Grow(ctx, at)
+}
+
+// Grow lets a mounted file system fill its partition.
+func Grow(ctx context.Context, at string) error {
+	if out, err := exec.CommandContext(ctx, "/usr/lib/systemd/systemd-growfs", at).CombinedOutput(); err != nil {
+		return fmt.Errorf("grow %s: %w\n%s", at, err, bytes.TrimSpace(out))
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+package donor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cell-network/cell/donor/layout"
+	"github.com/cell-network/cell/donor/slot"
+	"github.com/cell-network/cell/sdk/api"
+)
+
+const (
+	look      = 2 * time.Second
+	joinAgain = 10 * time.Second
+	// proven is how long a new image has to do its work to be called good, and onTrial how long it may take to come to that.
+	proven  = 30 * time.Second
+	onTrial = 20 * time.Minute
+)
+
+// server is a donor that runs.
+type server struct {
+	manager api.Manager
+	mesh    api.Net
+	view    View
+	said    string // on the console
+
+	good, lastJoin, applied time.Time
+	updates                 chan string
+}
+
+// Serve joins, starts the trees of the image, shows how things are, and takes care of the image, until the context ends.
+func Serve(ctx context.Context, manager api.Manager, mesh api.Net) error {
+	st, err := load()
+	if err != nil {
+		return err
+	}
+	s := &server{manager: manager, mesh: mesh, view: View{State: st}, updates: make(chan string, 1)}
+	if s.view.Image, err = version(); err != nil {
+		return err
+	}
+	if st.Settings.Update.From != "" && st.System != "" {
+		go s.update(ctx)
+	}
+	begun := time.Now()
+	blessed := false
+	for {
+		s.look(ctx)
+		s.show()
+		now := time.Now()
+		if !s.view.ready() {
+			s.good = time.Time{}
+		} else if s.good.IsZero() {
+			s.good = now
+		}
+		switch {
+		case blessed || st.System == "":
+		case !s.good.IsZero() && now.Sub(s.good) >= proven:
+			err := writable(func() error { return errors.Join(slot.Clean(boot), slot.Bless(boot, s.view.Image)) })
+			if err != nil {
+				slog.Error("call the image good", "err", err)
+			}
+			blessed = err == nil
+		case now.Sub(begun) > onTrial && s.trial():
+			s.view.Trouble = fmt.Sprintf("this image did not come to work within %v, and the one before it is started", onTrial)
+			s.show()
+			if out, err := exec.CommandContext(ctx, "systemctl", "reboot").CombinedOutput(); err != nil {
+				return fmt.Errorf("start the machine anew: %w: %s", err, out)
+			}
+			<-ctx.Done()
+		}
+		select {
+		case s.view.Update = <-s.updates:
+		case <-ctx.Done():
+			return nil
+		case <-time.After(look):
+		}
+	}
+}
+
+// trial tells whether the image is on trial.
+func (s *server) trial() bool {
+	all, err := slot.List(boot)
+	now, ok := slot.Running(all, s.view.Image)
+	return err == nil && ok && now.Trial
+}
+
+// writable lets a function write to the system partition.
+func writable(do func() error) error {
+	const flags = unix.MS_REMOUNT | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
+	if err := unix.Mount("", boot, "", flags, ""); err != nil {
+		return fmt.Errorf("make the system partition writable: %w", err)
+	}
+	err := do()
+	unix.Sync()
+	return errors.Join(err, unix.Mount("", boot, "", flags|unix.MS_RDONLY, ""))
+}
+
+// look sees how things are and does what is due.
+func (s *server) look(ctx context.Context) {
+	ctx, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	v := &s.view
+	v.Addresses, v.Trouble = addresses(), ""
+	var err error
+	if v.Cells, err = s.manager.List(ctx, ""); err != nil {
+		v.Trouble = "celld does not answer: " + api.ErrorText(err)
+		return
+	}
+	s.trees(ctx)
+	var fs unix.Statfs_t
+	v.Full = v.Device != "" && unix.Statfs(data, &fs) == nil && fs.Bavail*uint64(fs.Bsize) < 4<<20
+	if v.Net, err = s.mesh.Status(ctx); err != nil {
+		v.Trouble = "cellnetd does not answer: " + api.ErrorText(err)
+		return
+	}
+	if v.Net.Tissue == "" && v.Settings.Join != "" && time.Since(s.lastJoin) > joinAgain {
+		s.lastJoin = time.Now()
+		v.Joining = ""
+		if _, _, err := s.mesh.Join(ctx, v.Settings.Join, v.Name); err != nil {
+			v.Joining = api.ErrorText(err)
+		} else if v.Net, err = s.mesh.Status(ctx); err != nil {
+			v.Trouble = "cellnetd does not answer: " + api.ErrorText(err)
+		}
+	}
+}
+
+// trees starts what the image brings: its programs replace those of an older image, its data stays.
+func (s *server) trees(ctx context.Context) {
+	if time.Since(s.applied) < time.Minute {
+		return
+	}
+	all, err := os.ReadDir(layout.Trees)
+	if err != nil {
+		s.applied = time.Now().Add(24 * time.Hour) // there are none
+		return
+	}
+	done := true
+	for _, t := range all {
+		dir := filepath.Join(cells, t.Name())
+		out, err := exec.CommandContext(ctx, "cp", "-a", "--remove-destination", "-T", filepath.Join(layout.Trees, t.Name()), dir).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("copy: %w: %s", err, out)
+		}
+		if err == nil {
+			var steps []api.Step
+			steps, err = s.manager.Apply(ctx, dir, false)
+			for _, step := range steps {
+				if err == nil && step.Error != "" {
+					err = fmt.Errorf("%s: %s", step.Cell, step.Error)
+				}
+			}
+		}
+		if err != nil {
+			slog.Error("start a tree of the image", "tree", t.Name(), "err", err)
+			done = false
+		}
+	}
+	s.applied = time.Now()
+	if done {
+		s.applied = time.Now().Add(24 * time.Hour)
+	}
+}
+
+// addresses are those at which the machine is reached from outside.
+func addresses() (out []string) {
+	all, _ := net.Interfaces()
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback != 0 || i.Flags&net.FlagUp == 0 || strings.HasPrefix(i.Name, "cell") {
+			continue
+		}
+		list, _ := i.Addrs()
+		for _, a := range list {
+			if n, ok := a.(*net.IPNet); ok && !n.IP.IsLinkLocalUnicast() {
+				out = append(out, n.IP.String())
+			}
+		}
+	}
+	return out
+}
+
+// show draws the screen, and tells a serial line what is new.
+func (s *server) show() {
+	_ = os.WriteFile("/dev/tty1", []byte("\033[H\033[2J"+strings.ReplaceAll(s.view.Screen(), "\n", "\r\n")), 0)
+	text := s.view.headline() + "\n" + "data: " + s.view.keeps()
+	if s.view.Update != "" {
+		text += "\nimage: " + s.view.Update
+	}
+	if text == s.said {
+		return
+	}
+	s.said = text
+	for line := range strings.Lines(text) {
+		slog.Info(strings.TrimSpace(line))
+	}
+	if serial, err := os.OpenFile("/dev/ttyS0", os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0); err == nil {
+		_, _ = serial.WriteString("\r\ncell: " + strings.ReplaceAll(text, "\n", "\r\ncell: ") + "\r\n")
+		_ = serial.Close()
+	}
+}
