@@ -12,6 +12,7 @@ import (
 type View struct {
 	State
 	Image     uint64
+	Trial     bool   // it has not been called good yet
 	Update    string // what is done about a newer image
 	Addresses []string
 	Net       api.NetStatus
@@ -55,6 +56,17 @@ func (v View) keeps() string {
 	return "nowhere: this runs from memory, and all is gone when it is switched off (" + v.NoData + ")"
 }
 
+func (v View) image() string {
+	text := fmt.Sprint(v.Image)
+	if v.Trial {
+		text += ", on trial"
+	}
+	if v.Update != "" {
+		text += "; " + v.Update
+	}
+	return text
+}
+
 func (v View) gives() string {
 	l := v.Settings.Limits
 	var parts []string
@@ -91,11 +103,7 @@ func (v View) Screen() string {
 	}
 	line("gives", "%s", v.gives())
 	line("data", "%s", v.keeps())
-	image := fmt.Sprint(v.Image)
-	if v.Update != "" {
-		image += "; " + v.Update
-	}
-	line("image", "%s", image)
+	line("image", "%s", v.image())
 	line("cells", "%d", len(v.Cells))
 	for i, c := range v.Cells {
 		if i == 12 {

@@ -52,26 +52,27 @@ func Serve(ctx context.Context, manager api.Manager, mesh api.Net) error {
 		go s.update(ctx)
 	}
 	begun := time.Now()
-	blessed := false
+	v := &s.view
+	v.Trial = s.trial()
 	for {
 		s.look(ctx)
 		s.show()
 		now := time.Now()
-		if !s.view.ready() {
+		if !v.ready() {
 			s.good = time.Time{}
 		} else if s.good.IsZero() {
 			s.good = now
 		}
 		switch {
-		case blessed || st.System == "":
+		case !v.Trial:
 		case !s.good.IsZero() && now.Sub(s.good) >= proven:
-			err := writable(func() error { return errors.Join(slot.Clean(boot), slot.Bless(boot, s.view.Image)) })
+			err := writable(func() error { return errors.Join(slot.Clean(boot), slot.Bless(boot, v.Image)) })
 			if err != nil {
 				slog.Error("call the image good", "err", err)
 			}
-			blessed = err == nil
-		case now.Sub(begun) > onTrial && s.trial():
-			s.view.Trouble = fmt.Sprintf("this image did not come to work within %v, and the one before it is started", onTrial)
+			v.Trial = err != nil
+		case now.Sub(begun) > onTrial:
+			v.Trouble = fmt.Sprintf("this image did not come to work within %v, and the one before it is started", onTrial)
 			s.show()
 			if out, err := exec.CommandContext(ctx, "systemctl", "reboot").CombinedOutput(); err != nil {
 				return fmt.Errorf("start the machine anew: %w: %s", err, out)
@@ -79,7 +80,7 @@ func Serve(ctx context.Context, manager api.Manager, mesh api.Net) error {
 			<-ctx.Done()
 		}
 		select {
-		case s.view.Update = <-s.updates:
+		case v.Update = <-s.updates:
 		case <-ctx.Done():
 			return nil
 		case <-time.After(look):
@@ -191,10 +192,7 @@ func addresses() (out []string) {
 // show draws the screen, and tells a serial line what is new.
 func (s *server) show() {
 	_ = os.WriteFile("/dev/tty1", []byte("\033[H\033[2J"+strings.ReplaceAll(s.view.Screen(), "\n", "\r\n")), 0)
-	text := s.view.headline() + "\n" + "data: " + s.view.keeps()
-	if s.view.Update != "" {
-		text += "\nimage: " + s.view.Update
-	}
+	text := s.view.headline() + "\ndata: " + s.view.keeps() + "\nimage: " + s.view.image()
 	if text == s.said {
 		return
 	}

@@ -34,7 +34,7 @@ func (s *server) update(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		wait = lookNext
-		took, err := fetch(ctx, s.view.Settings.Update.From, s.view.Image)
+		took, err := s.fetch(ctx)
 		switch {
 		case errors.Is(err, errNothingNew):
 			s.updates <- "the newest of those signed"
@@ -55,7 +55,8 @@ func (s *server) update(ctx context.Context) {
 }
 
 // fetch writes the image at an address to the medium, where it is newer than the one that runs and signed by the key in this image.
-func fetch(ctx context.Context, from string, running uint64) (uint64, error) {
+func (s *server) fetch(ctx context.Context) (uint64, error) {
+	from, running := s.view.Settings.Update.From, s.view.Image
 	text, err := os.ReadFile(layout.UpdateKey)
 	if err != nil {
 		return 0, fmt.Errorf("this image was built without a key for updates: %w", err)
@@ -73,19 +74,20 @@ func fetch(ctx context.Context, from string, running uint64) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("get %s: %w", from+statement.Suffix, err)
 	}
-	s, err := statement.Verify(b, key)
+	newer, err := statement.Verify(b, key)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", from+statement.Suffix, err)
 	}
-	if s.Version <= running {
+	if newer.Version <= running {
 		return 0, errNothingNew
 	}
+	s.updates <- fmt.Sprintf("getting %d", newer.Version)
 	image, err := get(ctx, from)
 	if err != nil {
 		return 0, err
 	}
 	defer image.Close()
-	return s.Version, writable(func() error { return slot.Put(boot, running, s, image) })
+	return newer.Version, writable(func() error { return slot.Put(boot, running, newer, image) })
 }
 
 func get(ctx context.Context, from string) (io.ReadCloser, error) {

@@ -34,6 +34,8 @@ vm)
 	# The donor's image is made and booted by firmware.
 	command -v mksquashfs >/dev/null || wanted="$wanted squashfs-tools"
 	[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || wanted="$wanted ovmf"
+	command -v mcopy >/dev/null || wanted="$wanted mtools"
+	command -v sbsign >/dev/null || wanted="$wanted sbsigntool"
 	# Programs that run as cells. They are daemons, which start when they are installed on a machine that runs systemd: not for all.
 	command -v nginx >/dev/null || wanted="$wanted nginx-light"
 	command -v psql >/dev/null || wanted="$wanted postgresql"

@@ -2,17 +2,220 @@ package vmtests
 
 import (
 	"bytes"
-	"context"
-	"errors"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cell-network/cell/donor/settings"
+	"github.com/cell-network/cell/donor/slot"
 )
 
-// A donor's image is built by the command and booted by firmware, until it says that it is ready.
+// The first image, and that which replaces it.
+const firstImage, nextImage = 100, 101
+
+// maker builds images with the command, as a person does.
+type maker struct {
+	t   *testing.T
+	dir string
+	deb string
+	key string // for updates
+}
+
+func newMaker(t *testing.T) *maker {
+	t.Helper()
+	m := &maker{t: t, dir: t.TempDir(), deb: deb(t)}
+	build := exec.Command("go", "build", "-trimpath", "-o", m.dir+"/", "../cmd/cell", "../cmd/cell-init", "../examples/calculator")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	sum := filepath.Join(m.dir, "sum")
+	for _, c := range [][]string{{"mkdir", "-p", sum + "/bin", sum + "/data"}, {"mv", m.dir + "/calculator", sum + "/bin/calculator"}, {"cp", "../examples/calculator/cell.toml", "../examples/calculator/genome.json", sum}} {
+		if _, err := command(".", c[0], c[1:]...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.key = filepath.Join(m.dir, "update.pem")
+	if err := os.WriteFile(m.key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// image builds an image at name, in a directory of its own.
+func (m *maker) image(number int, name string, more ...string) string {
+	m.t.Helper()
+	path := filepath.Join(m.t.TempDir(), name)
+	begun := time.Now()
+	args := append([]string{"image", "build", "--package", m.deb, "--tree", m.dir + "/sum", "--update-key", m.key, "--number", fmt.Sprint(number), "-o", path}, more...)
+	if _, err := command(m.dir, "./cell", args...); err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Logf("image %d built in %v: %s", number, time.Since(begun).Round(time.Second), name)
+	return path
+}
+
+// donor is a computer that starts from a medium.
+type donor struct {
+	t    *testing.T
+	dir  string // with the sockets of its network card
+	disk string // the medium, raw
+	more []string
+	code string // of the firmware
+	qemu *exec.Cmd
+	said *record
+}
+
+// record is what the serial console said since the power was switched on.
+type record struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+	end bool
+}
+
+func (r *record) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.buf.Write(b)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.buf.String()
+}
+
+// newDonor makes a computer with a copy of an image on a larger medium. more are arguments of QEMU.
+func newDonor(t *testing.T, image string, more ...string) *donor {
+	t.Helper()
+	d := &donor{t: t, dir: t.TempDir(), more: more, code: "/usr/share/OVMF/OVMF_CODE_4M.fd"}
+	d.disk = filepath.Join(d.dir, "medium.img")
+	for _, c := range [][]string{{"cp", "--sparse=always", image, d.disk}, {"truncate", "-s", "1G", d.disk}, {"cp", "/usr/share/OVMF/OVMF_VARS_4M.fd", d.vars()}} {
+		if _, err := command(d.dir, c[0], c[1:]...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if d.qemu != nil {
+			d.cut()
+		}
+	})
+	return d
+}
+
+func (d *donor) vars() string { return filepath.Join(d.dir, "vars.fd") }
+
+// set writes donor.toml, as a person would on another computer.
+func (d *donor) set(text string) {
+	d.t.Helper()
+	file := filepath.Join(d.dir, settings.File)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		d.t.Fatal(err)
+	}
+	if _, err := command(d.dir, "mcopy", "-o", "-i", d.disk+"@@1M", file, "::"); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// slots are the names of the images on the medium.
+func (d *donor) slots() string {
+	d.t.Helper()
+	out, err := command(d.dir, "mdir", "-b", "-i", d.disk+"@@1M", "::"+slot.Dir)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return strings.Join(regexp.MustCompile(`cell_\S+`).FindAllString(out, -1), " ")
+}
+
+// on switches the power on.
+func (d *donor) on() {
+	d.t.Helper()
+	args := append(accelerator(), "-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on", "-smp", "1", "-m", "512", "-nodefaults", "-display", "none",
+		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+d.code, "-drive", "if=pflash,format=raw,unit=1,file="+d.vars(),
+		"-drive", "file="+d.disk+",format=raw,if=virtio", "-serial", "stdio", "-device", "virtio-rng-pci")
+	d.qemu = exec.Command("qemu-system-x86_64", append(args, d.more...)...)
+	d.said = &record{}
+	d.qemu.Stdout, d.qemu.Stderr = d.said, d.said
+	d.qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := d.qemu.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// cut takes the power away.
+func (d *donor) cut() {
+	_ = d.qemu.Process.Kill()
+	_ = d.qemu.Wait()
+	d.qemu = nil
+}
+
+// says waits until the console has said a text so often since the power is on.
+func (d *donor) says(text string, times int) {
+	d.t.Helper()
+	begun := time.Now()
+	for ; time.Since(begun) < patience; time.Sleep(200 * time.Millisecond) {
+		if strings.Count(d.said.String(), text) >= times {
+			d.t.Logf("after %v: %s", time.Since(begun).Round(time.Second), text)
+			return
+		}
+	}
+	d.t.Fatalf("the console never said %q, but\n%s", text, d.said)
+}
+
+func digest(t *testing.T, file string) string {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	return string(h.Sum(nil))
+}
+
+// blank makes a disk in dir.
+func blank(t *testing.T, dir, name string) string {
+	t.Helper()
+	file := filepath.Join(dir, name)
+	if _, err := command(dir, "truncate", "-s", "200M", file); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// attach are QEMU's arguments for another disk with a serial number, by which /dev/disk/by-id names it.
+func attach(file, serial string) []string {
+	return []string{"-drive", "file=" + file + ",format=raw,if=none,id=" + serial, "-device", "virtio-blk-pci,drive=" + serial + ",serial=" + serial}
+}
+
+// A donor is built by the command and started by firmware from a medium, in a machine with 512 MB.
 func TestDonor(t *testing.T) {
 	if err := lacks(); err != nil {
 		t.Skip(err)
@@ -20,66 +223,224 @@ func TestDonor(t *testing.T) {
 	if os.Getenv("CELL_TEST_VM") != "all" {
 		t.Skip("it takes minutes; make vmtest RUN=donor runs it")
 	}
+	for _, f := range []string{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/bin/mcopy", "/usr/bin/mksquashfs", "/usr/bin/sbsign"} {
+		if _, err := os.Stat(f); err != nil {
+			t.Skipf("%s is not there (packaging/deps.sh vm installs it)", f)
+		}
+	}
+	m := sync.OnceValues(func() (*maker, string) {
+		m := newMaker(t)
+		return m, m.image(firstImage, "donor.img")
+	})
+
+	// It joins, its cell is called from outside, and neither a power cut nor another start change who it is.
 	t.Run("donor", func(t *testing.T) {
-		const code, vars = "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"
-		if _, err := os.Stat(code); err != nil {
-			t.Skip("ovmf is not installed (packaging/deps.sh vm installs it)")
+		_, image := m()
+		foreign := filepath.Join(t.TempDir(), "foreign.img")
+		if _, err := command(".", "truncate", "-s", "100M", foreign); err != nil {
+			t.Fatal(err)
 		}
+		before := digest(t, foreign)
+		guest, hub := founder(t)
 		dir := t.TempDir()
-		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "../cmd/cell", "../cmd/cell-init")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
+		d := newDonor(t, image, append(card(dir), attach(foreign, "foreign")...)...)
+		hub.join(dir)
+		d.set("name = \"attic\"\r\njoin = \"" + guest.run("cell invite") + "\"\r\n[network]\r\naddress = [\"10.0.0.9/24\"]\r\n")
+		d.on()
+		d.says("cell: ready: attic is a donor of home", 1)
+		d.says("cell: data: /dev/vda2", 1)
+		guest.until("7", "cell use calculator add 3 4")
+		id := guest.run("cell nodes --json | python3 -c 'import json,sys; print([n[\"id\"] for n in json.load(sys.stdin) if n[\"name\"] == \"attic\"])'")
+		d.cut()
+		d.on()
+		d.says("cell: ready: attic is a donor of home", 1)
+		guest.until("7", "cell use calculator add 3 4")
+		if again := guest.run("cell nodes --json | python3 -c 'import json,sys; print([n[\"id\"] for n in json.load(sys.stdin) if n[\"name\"] == \"attic\"])'"); again != id {
+			t.Errorf("it was %s and is %s", id, again)
 		}
-		image := filepath.Join(dir, "donor.img")
-		begun := time.Now()
-		if out, err := command(dir, "./cell", "image", "build", "--package", deb(t), "-o", image); err != nil {
-			t.Fatalf("%v\n%s", err, out)
+		if digest(t, foreign) != before {
+			t.Error("a disk that nobody named was written to")
 		}
-		t.Logf("built in %v", time.Since(begun).Round(time.Second))
-		state, err := os.ReadFile(vars)
+	})
+
+	// A newer image that is signed takes the place of the first; power cuts and images that do not start lead back to what worked.
+	t.Run("update", func(t *testing.T) {
+		m, image := m()
+		next := m.image(nextImage, "donor.efi")
+		port, half := serve(t, next)
+		d := newDonor(t, image, "-nic", "user,model=virtio-net-pci")
+		d.set(fmt.Sprintf("[update]\nfrom = \"http://10.0.2.2:%d/donor.efi\"\n", port)) // QEMU's address of this machine's loopback
+		d.on()
+		d.says(fmt.Sprintf("cell: image: %d; getting %d", firstImage, nextImage), 1)
+		<-half
+		d.cut()
+		if got := d.slots(); !strings.Contains(got, slot.Name(firstImage)) {
+			t.Fatalf("after the power cut there are %s", got)
+		}
+		d.on()
+		d.says(fmt.Sprintf("cell: image: %d; getting %d", firstImage, nextImage), 1)
+		d.says(fmt.Sprintf("cell: image: %d, on trial", nextImage), 1)
+		d.says(fmt.Sprintf("cell: image: %d\r\n", nextImage), 1)
+		d.cut()
+		if got, want := d.slots(), slot.Name(firstImage)+" "+slot.Name(nextImage); got != want {
+			t.Errorf("on the medium are %s, want %s", got, want)
+		}
+		// The next one is broken: its initial RAM disk has zeroes in its midst.
+		broken := filepath.Join(d.dir, "broken.efi")
+		b, err := os.ReadFile(next)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "vars.fd"), state, 0o644); err != nil {
+		at := bytes.Index(b, []byte("hsqs")) // a squashfs begins
+		if at < 0 {
+			t.Fatal("there is no root in the image")
+		}
+		copy(b[at:], make([]byte, 4096))
+		b = bytes.Replace(b, fmt.Appendf(nil, "VERSION_ID=%d", nextImage), fmt.Appendf(nil, "VERSION_ID=%d", nextImage+1), 1)
+		if err := os.WriteFile(broken, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		boot(t, dir, code, "cell: ready: ", "file="+image+",format=raw,if=virtio,snapshot=on")
+		if _, err := command(d.dir, "mdel", "-i", d.disk+"@@1M", "::"+slot.Dir+"/"+slot.Name(firstImage)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := command(d.dir, "mcopy", "-i", d.disk+"@@1M", broken, fmt.Sprintf("::%s/cell_%d+2.efi", slot.Dir, nextImage+1)); err != nil {
+			t.Fatal(err)
+		}
+		d.on()
+		d.says("cell-init: mount /root.img: ", 4) // says it three times before each new start
+		d.says(fmt.Sprintf("cell: image: %d", nextImage), 1)
+	})
+
+	t.Run("settings", func(t *testing.T) {
+		_, image := m()
+		full := filepath.Join(t.TempDir(), "full.img")
+		d := newDonor(t, image)
+		d.set("name = \"attic\"\nnmae = \"cellar\"\n")
+		d.on()
+		d.says(`cell: donor.toml:2: there is no setting "nmae"`, 1)
+		d.says("no partition for data is made before donor.toml is right", 1)
+		d.cut()
+		d.set("# nothing\n")
+		d.on()
+		d.says("cell: data: /dev/vda2", 1)
+		d.cut()
+		// The partition for data is filled.
+		const at = 513 << 20
+		if _, err := command(d.dir, "dd", "if="+d.disk, "of="+full, "bs=1M", "skip=513", "conv=sparse", "status=none"); err != nil {
+			t.Fatal(err)
+		}
+		filler := blank(t, d.dir, "filler")
+		if err := os.WriteFile(filler, bytes.Repeat([]byte("x"), 600<<20), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := command(d.dir, "e2fsck", "-fp", full); err != nil && !strings.Contains(err.Error(), "exit status 1") {
+			t.Fatal(err)
+		}
+		_, _ = command(d.dir, "debugfs", "-w", "-R", "write "+filler+" filler", full) // until no room is left
+		if _, err := command(d.dir, "dd", "if="+full, "of="+d.disk, "bs=1M", "seek=513", "conv=notrunc", "status=none"); err != nil {
+			t.Fatal(err)
+		}
+		d.on()
+		d.says("cell: data: /dev/vda2 is full", 1)
+		d.says("cell: ready: ", 1)
+	})
+
+	t.Run("disks", func(t *testing.T) {
+		_, image := m()
+		dir := t.TempDir()
+		foreign, empty := blank(t, dir, "foreign.img"), blank(t, dir, "empty.img")
+		if _, err := command(dir, "mkfs.ext4", "-q", "-L", "photos", foreign); err != nil {
+			t.Fatal(err)
+		}
+		before := digest(t, foreign)
+		d := newDonor(t, image, append(attach(foreign, "foreign"), attach(empty, "empty")...)...)
+		d.set("[data]\ndisk = \"/dev/disk/by-id/virtio-foreign\"\n")
+		d.on()
+		d.says("/dev/disk/by-id/virtio-foreign has something on it and is left alone", 1)
+		d.cut()
+		if digest(t, foreign) != before {
+			t.Fatal("the data of another was written to")
+		}
+		d.set("[data]\ndisk = \"/dev/disk/by-id/virtio-empty\"\n")
+		for range 2 {
+			d.on()
+			d.says("cell: data: /dev/vdc1", 1)
+			d.cut()
+		}
+		if digest(t, foreign) != before {
+			t.Fatal("the data of another was written to")
+		}
+	})
+
+	// Firmware that demands signatures starts what is signed by its key, and nothing else.
+	t.Run("secureboot", func(t *testing.T) {
+		m, _ := m()
+		dir := t.TempDir()
+		const own = "/usr/share/ovmf/PkKek-1-snakeoil" // Debian's key for tests, which this firmware has
+		if _, err := command(dir, "openssl", "rsa", "-in", own+".key", "-passin", "pass:snakeoil", "-out", "own.key"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := command(dir, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=another", "-keyout", "other.key", "-out", "other.pem"); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct{ key, cert, want string }{
+			{dir + "/other.key", dir + "/other.pem", "Access Denied"},
+			{dir + "/own.key", own + ".pem", "cell: ready: "},
+		} {
+			d := newDonor(t, m.image(firstImage, "donor.img", "--secure-boot-key", c.key, "--secure-boot-cert", c.cert))
+			d.code = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
+			if _, err := command(dir, "cp", "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd", d.vars()); err != nil {
+				t.Fatal(err)
+			}
+			d.on()
+			d.says(c.want, 1)
+			d.cut()
+		}
 	})
 }
 
-// boot starts a machine with a disk, until its console says a text.
-func boot(t *testing.T, dir, code, text, disk string) {
+// founder is a guest with a tissue, and the network that it is on as 10.0.0.1.
+func founder(t *testing.T) (*guest, *network) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
-	defer cancel()
-	args := append(accelerator(), "-machine", "q35", "-smp", "1", "-m", "512", "-display", "none", "-monitor", "none", "-nic", "user,model=virtio-net-pci", "-no-reboot",
-		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+code, "-drive", "if=pflash,format=raw,unit=1,file="+filepath.Join(dir, "vars.fd"),
-		"-drive", disk, "-serial", "stdio")
-	c := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	begun := time.Now()
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = c.Process.Kill()
-		_ = c.Wait()
-	}()
-	var said bytes.Buffer
-	buf := make([]byte, 4096)
-	for !bytes.Contains(said.Bytes(), []byte(text)) {
-		n, err := out.Read(buf)
-		said.Write(buf[:n])
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = errors.New("the machine ended")
-			}
-			t.Fatalf("%v before its console said %q:\n%s", err, text, said.String())
+	base := fresh(t, t.TempDir(), oneGuest.release, deb(t), oneGuest.memory)
+	t.Cleanup(base.end)
+	n := newNetwork(t)
+	n.plug(base)
+	return base, n
+}
+
+// serve serves an image and its signature by HTTP on a port of the loopback. The first one who gets the image is left hanging after half
+// of it, of which the channel tells.
+func serve(t *testing.T, image string) (port int, half chan bool) {
+	t.Helper()
+	half = make(chan bool)
+	var asked atomic.Int32
+	done := make(chan bool)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/donor.efi" || asked.Add(1) > 1 {
+			http.ServeFile(w, r, filepath.Join(filepath.Dir(image), filepath.Base(r.URL.Path)))
+			return
 		}
-	}
-	t.Logf("firmware to ready in %v", time.Since(begun).Round(time.Second))
+		f, err := os.Open(image)
+		if err != nil {
+			return
+		}
+		defer f.Close()
+		st, err := f.Stat()
+		if err != nil {
+			return
+		}
+		_, _ = io.CopyN(w, f, st.Size()/2)
+		_ = http.NewResponseController(w).Flush()
+		close(half)
+		select {
+		case <-r.Context().Done():
+		case <-done:
+		}
+	}))
+	t.Cleanup(func() {
+		close(done)
+		s.Close()
+	})
+	return s.Listener.Addr().(*net.TCPAddr).Port, half
 }

@@ -50,23 +50,30 @@ func newNetwork(t testing.TB) *network { return &network{t: t} }
 // plug connects a guest and gives it an address of 10.0.0.0/24: 10.0.0.1 for the first, and so on.
 func (n *network) plug(g *guest) (*link, string) {
 	n.t.Helper()
-	path := filepath.Join(g.dir, hubSocket)
+	l, number := n.join(g.dir)
+	// Guests of one snapshot have one hardware address until they get another.
+	address := fmt.Sprintf("10.0.0.%d", number)
+	g.run(fmt.Sprintf("ip link set eth0 down; ip link set eth0 address 52:54:00:00:00:%02x && ip link set eth0 up && ip addr add %s/24 dev eth0", number, address))
+	return l, address
+}
+
+// join connects the machine whose network card has its sockets in a directory, and says the how manieth it is.
+func (n *network) join(dir string) (*link, int) {
+	n.t.Helper()
+	path := filepath.Join(dir, hubSocket)
 	_ = os.Remove(path)
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	n.t.Cleanup(func() { conn.Close() })
-	l := &link{net: n, conn: conn, qemu: &net.UnixAddr{Name: filepath.Join(g.dir, cardSocket), Net: "unixgram"}}
+	l := &link{net: n, conn: conn, qemu: &net.UnixAddr{Name: filepath.Join(dir, cardSocket), Net: "unixgram"}}
 	n.mu.Lock()
 	n.links = append(n.links, l)
 	number := len(n.links)
 	n.mu.Unlock()
 	go l.carry()
-	// Guests of one snapshot have one hardware address until they get another.
-	address := fmt.Sprintf("10.0.0.%d", number)
-	g.run(fmt.Sprintf("ip link set eth0 down; ip link set eth0 address 52:54:00:00:00:%02x && ip link set eth0 up && ip addr add %s/24 dev eth0", number, address))
-	return l, address
+	return l, number
 }
 
 // set changes a link.

@@ -52,7 +52,32 @@ func System(ctx context.Context, patience time.Duration) (string, error) {
 	if strings.Trim(id, "0123456789abcdef-") != "" {
 		return "", fmt.Errorf("the firmware names the partition %q", id)
 	}
-	return appear(ctx, "/dev/disk/by-partuuid/"+id, patience)
+	// The partitions themselves are looked at: udev makes its links later.
+	seen := map[string]bool{}
+	for end := time.Now().Add(patience); ; {
+		all, _ := filepath.Glob("/sys/class/block/*/partition")
+		for _, p := range all {
+			device := "/dev/" + filepath.Base(filepath.Dir(p))
+			if seen[device] {
+				continue
+			}
+			switch probe(ctx, device, "PART_ENTRY_UUID") {
+			case id:
+				return device, nil
+			case "": // it is not there yet
+			default:
+				seen[device] = true
+			}
+		}
+		if time.Now().After(end) {
+			return "", fmt.Errorf("the medium that this was started from, with the partition %s, did not appear within %v", id, patience)
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // appear waits for a link of udev's.

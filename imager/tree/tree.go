@@ -24,12 +24,23 @@ var packages = []string{
 	"systemd", "systemd-sysv", "udev", "dbus", "libnss-systemd", "kmod", "iproute2", "nftables", "e2fsprogs", "systemd-timesyncd", "systemd-resolved", "systemd-boot-efi", "ca-certificates",
 }
 
-// useless are the parts of the kernel's modules that no donor needs, and files that only a person at a shell would.
+// useless are the parts of the kernel's modules that no donor needs, and files that only a person at a shell would: sound, pictures,
+// radio, file systems of others' disks, storage networks.
 const useless = `cd "$1"
-rm -rf usr/lib/modules/*/kernel/sound usr/lib/modules/*/kernel/drivers/media usr/lib/modules/*/kernel/drivers/gpu usr/lib/modules/*/kernel/drivers/staging \
-	usr/lib/modules/*/kernel/drivers/infiniband usr/lib/modules/*/kernel/drivers/iio usr/lib/modules/*/kernel/drivers/comedi usr/lib/modules/*/kernel/drivers/isdn \
-	usr/lib/modules/*/kernel/drivers/video usr/share/doc usr/share/man usr/share/locale usr/share/info var/cache/apt var/lib/apt/lists tmp/* usr/lib/x86_64-linux-gnu/gconv \
-	usr/share/perl usr/share/perl5 usr/lib/x86_64-linux-gnu/perl usr/lib/x86_64-linux-gnu/perl-base usr/bin/perl*
+(cd usr/lib/modules/*/kernel
+	rm -rf sound drivers/media drivers/gpu drivers/staging drivers/infiniband drivers/iio drivers/comedi drivers/isdn drivers/video drivers/bluetooth \
+		drivers/nfc drivers/mtd drivers/pcmcia drivers/memstick drivers/soundwire drivers/target drivers/parport drivers/input/joystick drivers/input/tablet drivers/input/mouse \
+		drivers/input/misc drivers/input/touchscreen drivers/i2c/busses drivers/hwmon arch/x86/kvm \
+		drivers/net/wireless drivers/net/can drivers/net/hamradio drivers/net/ieee802154 drivers/net/arcnet drivers/net/fddi drivers/net/wwan \
+		drivers/scsi/bfa drivers/scsi/qla2xxx drivers/scsi/lpfc drivers/scsi/qla4xxx drivers/scsi/qedf drivers/scsi/qedi drivers/scsi/bnx2fc drivers/scsi/bnx2i \
+		drivers/scsi/fnic drivers/scsi/csiostor drivers/scsi/be2iscsi drivers/scsi/cxgbi drivers/scsi/fcoe drivers/scsi/libfc \
+		fs/xfs fs/ocfs2 fs/nfs fs/nfsd fs/nfs_common fs/lockd fs/smb fs/btrfs fs/gfs2 fs/dlm fs/f2fs fs/ceph fs/jfs fs/reiserfs fs/ntfs fs/ntfs3 fs/udf fs/hfs \
+		fs/hfsplus fs/ufs fs/minix fs/orangefs fs/afs fs/9p fs/coda fs/nilfs2 fs/affs fs/befs fs/bfs fs/cramfs fs/ecryptfs fs/efs fs/erofs fs/exfat fs/freevxfs \
+		fs/hpfs fs/jffs2 fs/omfs fs/qnx4 fs/qnx6 fs/romfs fs/sysv fs/ubifs fs/zonefs \
+		net/wireless net/mac80211 net/bluetooth net/nfc net/mac802154 net/ieee802154 net/6lowpan net/sunrpc net/rxrpc net/ceph net/sctp net/dccp net/tipc net/rds \
+		net/phonet net/netrom net/rose net/ax25 net/lapb net/x25 net/smc net/can net/9p net/atm net/appletalk net/batman-adv net/qrtr)
+rm -rf usr/share/doc usr/share/man usr/share/locale usr/share/info var/cache/apt var/lib/apt/lists tmp/* usr/lib/x86_64-linux-gnu/gconv usr/lib/udev/hwdb.d \
+	usr/share/perl usr/share/perl5 usr/lib/x86_64-linux-gnu/perl usr/lib/x86_64-linux-gnu/perl-base usr/bin/perl* usr/share/cell/goproxy usr/share/initramfs-tools
 rm -rf var/log/* var/cache/ldconfig var/cache/debconf/*-old var/lib/dpkg/*-old etc/*- usr/share/zoneinfo/right
 mkdir -p var/cache/apt var/lib/apt/lists var/log/private
 for v in usr/lib/modules/*; do depmod -b . "${v##*/}"; done
