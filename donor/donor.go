@@ -62,14 +62,18 @@ func load() (s State, err error) {
 		return s, fmt.Errorf("read what prepare found: %w", err)
 	}
 	if s.Problem == "" {
-		s.Settings, err = read()
+		s.Settings, err = read(s.System)
 	}
 	return s, err
 }
 
-// read reads donor.toml; without one everything is as the image has it.
-func read() (settings.Settings, error) {
-	b, err := os.ReadFile(filepath.Join(boot, settings.File))
+// read reads donor.toml from the system partition, or from the image where it was not started from one; without a file all is left out.
+func read(system string) (settings.Settings, error) {
+	file := layout.Settings
+	if system != "" {
+		file = filepath.Join(boot, settings.File)
+	}
+	b, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return settings.Settings{}, nil
 	}

@@ -30,9 +30,10 @@ func Prepare(ctx context.Context) error {
 	_, err := os.Stat(layout.Debug)
 	s.Debug = err == nil
 	if s.System, problem = medium.System(ctx, 30*time.Second); problem == nil && s.System != "" {
-		if problem = mountBoot(s.System); problem == nil {
-			s.Settings, problem = read()
-		}
+		problem = mountBoot(s.System)
+	}
+	if problem == nil {
+		s.Settings, problem = read(s.System)
 	}
 	if problem != nil {
 		s.Problem = problem.Error()

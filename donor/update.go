@@ -81,6 +81,11 @@ func (s *server) fetch(ctx context.Context) (uint64, error) {
 	if newer.Version <= running {
 		return 0, errNothingNew
 	}
+	if all, err := slot.List(boot); err != nil {
+		return 0, err
+	} else if slot.Failed(all, newer.Version) {
+		return 0, fmt.Errorf("%d was tried and did not come to work here", newer.Version)
+	}
 	s.updates <- fmt.Sprintf("getting %d", newer.Version)
 	image, err := get(ctx, from)
 	if err != nil {

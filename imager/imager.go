@@ -47,6 +47,7 @@ var kinds = map[string]string{
 	".img":   "a disk, as its bytes",
 	".qcow2": "a disk for QEMU",
 	".efi":   "what firmware or a boot server starts",
+	".iso":   "a CD",
 }
 
 // names are the kernel's modules that the first program needs.
@@ -57,7 +58,7 @@ func (s *Spec) check() error {
 	programs := []string{"mksquashfs"}
 	for _, o := range s.Outputs {
 		if _, ok := kinds[filepath.Ext(o)]; !ok {
-			return fmt.Errorf("%s: an image's name ends with .img, .qcow2 or .efi", o)
+			return fmt.Errorf("%s: an image's name ends with .img, .qcow2, .iso or .efi", o)
 		}
 		if _, err := os.Lstat(o); err == nil {
 			return fmt.Errorf("%s is there already", o)
@@ -132,6 +133,13 @@ func Build(ctx context.Context, s Spec, say func(step string)) (err error) {
 			*f = signed
 		}
 	}
+	bom, err := bill(s.Version, base, image)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.Outputs[0]+bomSuffix, bom, 0o644); err != nil {
+		return err
+	}
 	for _, o := range s.Outputs {
 		say(o)
 		if err := s.output(ctx, o, image, menu); err != nil {
@@ -166,6 +174,9 @@ func (s *Spec) output(ctx context.Context, to, image, menu string) error {
 		defer os.Remove(raw)
 		return run(ctx, "qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", raw, to)
 	}
+	if filepath.Ext(to) == ".iso" {
+		return disk.WriteCD(to, s.Work, []disk.File{{Name: "EFI/BOOT/BOOTX64.EFI", From: image}}) // nothing on it changes: no menu
+	}
 	return disk.Write(to, []disk.File{
 		{Name: "EFI/BOOT/BOOTX64.EFI", From: menu},
 		{Name: "loader/loader.conf", Text: "timeout 3\neditor no\n"},
@@ -185,6 +196,12 @@ func lay(ctx context.Context, s Spec, to string) error {
 		return os.WriteFile(path, []byte(text), 0o644)
 	}
 	if err := put(layout.Version, fmt.Sprintln(s.Version)); err != nil {
+		return err
+	}
+	if err := put(layout.Settings, settings.Template(s.Settings)); err != nil {
+		return err
+	}
+	if err := os.Chmod(filepath.Join(dir, layout.Settings), 0o600); err != nil { // it has the token
 		return err
 	}
 	if s.UpdateKey != nil {

@@ -24,7 +24,8 @@ const (
 	kernelVersion = "uname"
 	stub          = "linuxx64.efi.stub"
 	menuProgram   = "systemd-bootx64.efi"
-	inside        = "packages" // of the distribution, with their versions
+	inside        = "packages"       // of the distribution, with their versions
+	insideCell    = "cell.spdx.json" // what is inside of Cell's own package
 )
 
 // root makes the image of a root and what belongs to it, or finds what was made of the same before. It returns the directory.
@@ -62,6 +63,7 @@ func root(ctx context.Context, s Spec, say func(string)) (string, error) {
 		"boot/vmlinuz-" + version:                      kernel,
 		"usr/lib/systemd/boot/efi/linuxx64.efi.stub":   stub,
 		"usr/lib/systemd/boot/efi/systemd-bootx64.efi": menuProgram,
+		strings.TrimPrefix(layout.CellBOM, "/"):        insideCell,
 		strings.TrimPrefix(layout.Packages, "/"):       inside,
 	} {
 		if err := run(ctx, "cp", filepath.Join(dir, from), filepath.Join(made, to)); err != nil {

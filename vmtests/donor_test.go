@@ -92,14 +92,17 @@ type donor struct {
 
 // record is what the serial console said since the power was switched on.
 type record struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-	end bool
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	also *os.File // where CELL_TEST_CONSOLES names a directory: to look at while it runs
 }
 
 func (r *record) Write(b []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.also != nil {
+		_, _ = r.also.Write(b)
+	}
 	return r.buf.Write(b)
 }
 
@@ -159,6 +162,13 @@ func (d *donor) on() {
 		"-drive", "file="+d.disk+",format=raw,if=virtio", "-serial", "stdio", "-device", "virtio-rng-pci")
 	d.qemu = exec.Command("qemu-system-x86_64", append(args, d.more...)...)
 	d.said = &record{}
+	if dir := os.Getenv("CELL_TEST_CONSOLES"); dir != "" {
+		var err error
+		if d.said.also, err = os.OpenFile(filepath.Join(dir, strings.ReplaceAll(d.t.Name(), "/", "-")), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
+			d.t.Fatal(err)
+		}
+		d.t.Cleanup(func() { d.said.also.Close() })
+	}
 	d.qemu.Stdout, d.qemu.Stderr = d.said, d.said
 	d.qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := d.qemu.Start(); err != nil {

@@ -106,6 +106,12 @@ func Bless(esp string, version uint64) error {
 // ErrTrial says that the image that runs is on trial: nothing is put in the place of the one before it.
 var ErrTrial = errors.New("the image that runs is on trial itself")
 
+// Failed tells whether the image of a version has been tried as often as it may be and was never called good.
+func Failed(all []Slot, version uint64) bool {
+	s, ok := Running(all, version)
+	return ok && s.Trial && s.Left == 0
+}
+
 // Put writes a new image on trial, of which the statement has been verified, beside the one that runs. Any other goes. Power may be cut
 // at any time: what runs stays as it is, and the new one is there as a whole or not at all.
 func Put(esp string, running uint64, s statement.Statement, image io.Reader) error {

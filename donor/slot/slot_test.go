@@ -83,6 +83,9 @@ func TestPutAndBless(t *testing.T) {
 		t.Error(err)
 	}
 	has("cell_5.efi cell_6+3.efi others.efi")
+	if all, err := List(esp); err != nil || Failed(all, 6) || Failed(all, 5) || Failed(all, 9) || !Failed([]Slot{{Version: 6, Trial: true}}, 6) {
+		t.Errorf("%v %v", all, err)
+	}
 	// The menu has counted a try.
 	if err := os.Rename(filepath.Join(dir, "cell_6+3.efi"), filepath.Join(dir, "cell_6+2-1.efi")); err != nil {
 		t.Fatal(err)

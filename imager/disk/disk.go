@@ -9,11 +9,13 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/diskfs/go-diskfs"
 	"github.com/diskfs/go-diskfs/disk"
 	"github.com/diskfs/go-diskfs/filesystem"
+	"github.com/diskfs/go-diskfs/filesystem/iso9660"
 	"github.com/diskfs/go-diskfs/partition/gpt"
 )
 
@@ -40,13 +42,7 @@ func Write(to string, files []File) (err error) {
 	if _, err := os.Lstat(to); err == nil {
 		return fmt.Errorf("%s is there already", to)
 	}
-	// The time that go-diskfs gives files comes from the environment alone; FAT knows none before 1980.
-	if _, set := os.LookupEnv(epoch); !set {
-		if err := os.Setenv(epoch, "315619200"); err != nil {
-			return err
-		}
-		defer os.Unsetenv(epoch)
-	}
+	defer stamp()()
 	diskID, espID, err := identities(files)
 	if err != nil {
 		return err
@@ -69,7 +65,20 @@ func Write(to string, files []File) (err error) {
 	if err := d.Partition(table); err != nil {
 		return fmt.Errorf("divide the disk: %w", err)
 	}
-	fs, err := d.CreateFilesystem(disk.FilesystemSpec{Partition: 1, FSType: filesystem.TypeFat32, VolumeLabel: "CELL", Reproducible: true})
+	return fill(d, 1, files)
+}
+
+// stamp sets the time that go-diskfs gives files, which comes from the environment alone, and returns what takes it back. FAT knows none before 1980.
+func stamp() func() {
+	if _, set := os.LookupEnv(epoch); set || os.Setenv(epoch, "315619200") != nil {
+		return func() {}
+	}
+	return func() { _ = os.Unsetenv(epoch) }
+}
+
+// fill makes the system partition, or the whole of a disk where its number is 0, with files.
+func fill(d *disk.Disk, partition int, files []File) error {
+	fs, err := d.CreateFilesystem(disk.FilesystemSpec{Partition: partition, FSType: filesystem.TypeFat32, VolumeLabel: "CELL", Reproducible: true})
 	if err != nil {
 		return fmt.Errorf("make the system partition: %w", err)
 	}
@@ -93,6 +102,56 @@ func Write(to string, files []File) (err error) {
 		}
 	}
 	return nil
+}
+
+// WriteCD makes the image of a CD at to, which must not exist, from which firmware starts the files as from a system partition (El
+// Torito). work is a directory for what is made on the way.
+func WriteCD(to, work string, files []File) (err error) {
+	if _, err := os.Lstat(to); err == nil {
+		return fmt.Errorf("%s is there already", to)
+	}
+	defer stamp()()
+	var size int64
+	for _, f := range files {
+		if st, err := os.Stat(f.From); err == nil {
+			size += st.Size()
+		}
+	}
+	size = max(size+size/64+4*mib, 40*mib) // its tables; less is no FAT32
+	size -= size % mib
+	dir, err := os.MkdirTemp(work, "cd-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	d, err := diskfs.Create(filepath.Join(dir, "efi.img"), size, diskfs.SectorSizeDefault)
+	if err != nil {
+		return fmt.Errorf("make the system partition: %w", err)
+	}
+	if err := errors.Join(fill(d, 0, files), d.Close()); err != nil {
+		return err
+	}
+	cd, err := diskfs.Create(to, size+mib, diskfs.SectorSizeDefault)
+	if err != nil {
+		return fmt.Errorf("make the CD: %w", err)
+	}
+	defer func() {
+		if err = errors.Join(err, cd.Close()); err != nil {
+			_ = os.Remove(to)
+		}
+	}()
+	cd.LogicalBlocksize = 2048
+	fs, err := cd.CreateFilesystem(disk.FilesystemSpec{Partition: 0, FSType: filesystem.TypeISO9660, VolumeLabel: "CELL", WorkDir: dir})
+	if err != nil {
+		return fmt.Errorf("make the CD: %w", err)
+	}
+	iso, ok := fs.(*iso9660.FileSystem)
+	if !ok {
+		return fmt.Errorf("make the CD: it is a %T", fs)
+	}
+	entry := &iso9660.ElToritoEntry{Platform: iso9660.EFI, Emulation: iso9660.NoEmulation, BootFile: "efi.img"}
+	entry.SetLoadSize(0) // to its end: the field is too small for it
+	return iso.Finalize(iso9660.FinalizeOptions{VolumeIdentifier: "CELL", ElTorito: &iso9660.ElTorito{HideBootCatalog: true, Entries: []*iso9660.ElToritoEntry{entry}}})
 }
 
 // identities are those of a disk and of its system partition: of the same content always the same, of another one others, so that a

@@ -61,11 +61,12 @@ chroot "$1" dpkg -i /tmp/cell.deb
 const list = `mkdir -p "$1$(dirname "LIST")"
 chroot "$1" dpkg-query -W -f '${Package} ${Version} ${Architecture}\n' >"$1LIST"
 (cd "$1/usr/lib/modules" && dpkg-deb -f "$1"/tmp/linux-image-*.deb Package Version Architecture) | sed 's/^[^:]*: //' | paste -sd ' ' >>"$1LIST"
+cp "$1/usr/share/doc/cell/sbom.spdx.json" "$1BOM"
 `
 
 // Recipe is all that this package does to make a root, as text: roots of two recipes differ.
 func Recipe() string {
-	return fmt.Sprint(packages, kernel, cell, strings.ReplaceAll(list, "LIST", layout.Packages), useless, files, links)
+	return fmt.Sprint(packages, kernel, cell, strings.NewReplacer("LIST", layout.Packages, "BOM", layout.CellBOM).Replace(list), useless, files, links)
 }
 
 // Make makes the root as the directory to, which must not exist.
@@ -77,7 +78,7 @@ func Make(ctx context.Context, s Spec, to string) error {
 		return fmt.Errorf("make the root: only root can make one, whose files belong to several users")
 	}
 	hooks := []string{
-		strings.ReplaceAll(kernel, "KERNEL", s.Kernel), strings.ReplaceAll(cell, "PACKAGE", quote(s.Package)), strings.ReplaceAll(list, "LIST", layout.Packages), useless,
+		strings.ReplaceAll(kernel, "KERNEL", s.Kernel), strings.ReplaceAll(cell, "PACKAGE", quote(s.Package)), strings.NewReplacer("LIST", layout.Packages, "BOM", layout.CellBOM).Replace(list), useless,
 	}
 	args := []string{"--quiet", "--variant=essential", "--include=" + strings.Join(packages, ",")}
 	for _, h := range hooks {
@@ -100,7 +101,7 @@ var files = map[string]string{
 	"etc/systemd/network/80-wired.network": "[Match]\nType=ether\n[Network]\nDHCP=yes\nLinkLocalAddressing=ipv6\n",
 	// The root is memory: a journal that grows takes it from the cells.
 	"etc/systemd/journald.conf.d/donor.conf": "[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\n",
-	"etc/systemd/system.conf.d/donor.conf":   "[Manager]\nCrashReboot=yes\nRebootWatchdogSec=2min\n",
+	"etc/systemd/system.conf.d/donor.conf":   "[Manager]\nCrashReboot=yes\nRuntimeWatchdogSec=2min\nRebootWatchdogSec=2min\n",
 	"etc/systemd/system/cell-donor-prepare.service": `[Unit]
 Description=Settings and data of this donor
 DefaultDependencies=no

@@ -17,10 +17,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
+
+	"github.com/cell-network/cell/internal/spdx"
 )
 
 func main() {
@@ -33,48 +34,6 @@ func main() {
 		os.Exit(1)
 	}
 }
-
-type (
-	document struct {
-		SPDXVersion       string         `json:"spdxVersion"`
-		DataLicense       string         `json:"dataLicense"`
-		SPDXID            string         `json:"SPDXID"`
-		Name              string         `json:"name"`
-		DocumentNamespace string         `json:"documentNamespace"`
-		CreationInfo      creation       `json:"creationInfo"`
-		Packages          []part         `json:"packages"`
-		Relationships     []relationship `json:"relationships"`
-	}
-	creation struct {
-		Created  string   `json:"created"`
-		Creators []string `json:"creators"`
-	}
-	part struct {
-		Name             string     `json:"name"`
-		SPDXID           string     `json:"SPDXID"`
-		VersionInfo      string     `json:"versionInfo"`
-		DownloadLocation string     `json:"downloadLocation"`
-		FilesAnalyzed    bool       `json:"filesAnalyzed"`
-		LicenseConcluded string     `json:"licenseConcluded"`
-		LicenseDeclared  string     `json:"licenseDeclared"`
-		Checksums        []checksum `json:"checksums,omitempty"`
-		ExternalRefs     []ref      `json:"externalRefs,omitempty"`
-	}
-	checksum struct {
-		Algorithm     string `json:"algorithm"`
-		ChecksumValue string `json:"checksumValue"`
-	}
-	ref struct {
-		Category string `json:"referenceCategory"`
-		Type     string `json:"referenceType"`
-		Locator  string `json:"referenceLocator"`
-	}
-	relationship struct {
-		Element string `json:"spdxElementId"`
-		Type    string `json:"relationshipType"`
-		Related string `json:"relatedSpdxElement"`
-	}
-)
 
 const self = "SPDXRef-cell"
 
@@ -97,15 +56,15 @@ func run(dir, version, date string, programs []string) error {
 		}
 		sum.Write(data)
 	}
-	doc := document{
-		SPDXVersion: "SPDX-2.3", DataLicense: "CC0-1.0", SPDXID: "SPDXRef-DOCUMENT", Name: "cell-" + version,
-		DocumentNamespace: "https://cell.network/spdx/cell-" + version + "-" + hex.EncodeToString(sum.Sum(nil))[:16],
-		CreationInfo:      creation{date, []string{"Tool: cell-bom"}},
-		Packages: []part{
+	doc := spdx.Document{
+		SPDXVersion: spdx.Version, DataLicense: spdx.DataLicense, SPDXID: spdx.Self, Name: "cell-" + version,
+		DocumentNamespace: spdx.Namespace + "cell-" + version + "-" + hex.EncodeToString(sum.Sum(nil))[:16],
+		CreationInfo:      spdx.Creation{Created: date, Creators: []string{"Tool: cell-bom"}},
+		Packages: []spdx.Package{
 			{Name: "cell", SPDXID: self, VersionInfo: version, DownloadLocation: "NOASSERTION", LicenseConcluded: "Apache-2.0", LicenseDeclared: "Apache-2.0"},
 			{Name: "go", SPDXID: "SPDXRef-go", VersionInfo: goVersion, DownloadLocation: "https://go.dev/dl/", LicenseConcluded: "BSD-3-Clause", LicenseDeclared: "BSD-3-Clause"},
 		},
-		Relationships: []relationship{{"SPDXRef-DOCUMENT", "DESCRIBES", self}, {self, "DEPENDS_ON", "SPDXRef-go"}},
+		Relationships: []spdx.Relationship{{Element: spdx.Self, Type: "DESCRIBES", Related: self}, {Element: self, Type: "DEPENDS_ON", Related: "SPDXRef-go"}},
 	}
 	var paths []string
 	for path := range modules {
@@ -122,13 +81,13 @@ func run(dir, version, date string, programs []string) error {
 		if err != nil {
 			return fmt.Errorf("checksum of %s: %w", path, err)
 		}
-		id := "SPDXRef-" + notID.ReplaceAllString(path, "-")
-		doc.Packages = append(doc.Packages, part{
+		id := spdx.ID(path)
+		doc.Packages = append(doc.Packages, spdx.Package{
 			Name: path, SPDXID: id, VersionInfo: m.Version, DownloadLocation: "NOASSERTION", LicenseConcluded: license, LicenseDeclared: license,
-			Checksums:    []checksum{{"SHA256", hex.EncodeToString(raw)}}, // of the module's files, as in go.sum
-			ExternalRefs: []ref{{"PACKAGE-MANAGER", "purl", "pkg:golang/" + path + "@" + m.Version}},
+			Checksums:    []spdx.Checksum{{Algorithm: "SHA256", Value: hex.EncodeToString(raw)}}, // of the module's files, as in go.sum
+			ExternalRefs: []spdx.Ref{{Category: "PACKAGE-MANAGER", Type: "purl", Locator: "pkg:golang/" + path + "@" + m.Version}},
 		})
-		doc.Relationships = append(doc.Relationships, relationship{self, "DEPENDS_ON", id})
+		doc.Relationships = append(doc.Relationships, spdx.Relationship{Element: self, Type: "DEPENDS_ON", Related: id})
 	}
 	text, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
@@ -136,8 +95,6 @@ func run(dir, version, date string, programs []string) error {
 	}
 	return os.WriteFile(filepath.Join(dir, "sbom.spdx.json"), append(text, '\n'), 0o644)
 }
-
-var notID = regexp.MustCompile(`[^A-Za-z0-9.-]`)
 
 // licences copies a module's licence files and says which licence it is.
 func licences(m *debug.Module, to string) (string, error) {
