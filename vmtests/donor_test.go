@@ -258,7 +258,7 @@ func TestDonor(t *testing.T) {
 		d.set("name = \"attic\"\r\njoin = \"" + guest.run("cell invite") + "\"\r\n[network]\r\naddress = [\"10.0.0.9/24\"]\r\n")
 		d.on()
 		d.says("cell: ready: attic is a donor of home", 1)
-		d.says("cell: data: /dev/vda2", 1)
+		d.says("cell: data: /dev/vd", 1)
 		guest.until("7", "cell use calculator add 3 4")
 		id := guest.run("cell nodes --json | python3 -c 'import json,sys; print([n[\"id\"] for n in json.load(sys.stdin) if n[\"name\"] == \"attic\"])'")
 		d.cut()

@@ -106,7 +106,8 @@ var files = map[string]string{
 Description=Settings and data of this donor
 DefaultDependencies=no
 After=systemd-udevd.service systemd-udev-trigger.service systemd-tmpfiles-setup-dev.service
-Before=local-fs.target
+Before=local-fs.target network-pre.target systemd-networkd.service
+Wants=network-pre.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
