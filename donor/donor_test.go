@@ -9,8 +9,10 @@ import (
 )
 
 func TestScreen(t *testing.T) {
-	joined := View{State: State{Name: "attic", Device: "/dev/sda2"}, Image: 7, Net: api.NetStatus{Tissue: "home", Node: "attic", Address: "fd00::1"},
-		Addresses: []string{"192.0.2.7"}, Cells: []api.Cell{{Name: "shop", State: "ready"}}}
+	joined := View{
+		State: State{Name: "attic", Device: "/dev/sda2"}, Image: 7, Net: api.NetStatus{Tissue: "home", Node: "attic", Address: "fd00::1"},
+		Addresses: []string{"192.0.2.7"}, Cells: []api.Cell{{Name: "shop", State: "ready"}},
+	}
 	joined.Settings.Join = "cell1.x"
 	joined.Settings.Limits = settings.Limits{CPU: 1.5, Memory: 1 << 30}
 	waits := joined

@@ -19,12 +19,13 @@ type View struct {
 	Joining   string // why it has not joined yet
 	Cells     []api.Cell
 	Trouble   string // what else keeps the machine from its work
+	Trees     string // why a tree of the image does not start
 	Full      bool   // nothing more can be written to the partition for data
 }
 
 // ready tells whether the machine does what it is for.
 func (v View) ready() bool {
-	return v.Problem == "" && v.Trouble == "" && (v.Settings.Join == "" || v.Net.Tissue != "")
+	return v.Problem == "" && v.Trouble == "" && v.Trees == "" && (v.Settings.Join == "" || v.Net.Tissue != "")
 }
 
 // headline is the one line that says how things are.
@@ -34,6 +35,8 @@ func (v View) headline() string {
 		return v.Problem + "\nCorrect it on another computer, on the partition CELL of this medium, and start again. Until then nothing of it is in force."
 	case v.Trouble != "":
 		return v.Trouble
+	case v.Trees != "":
+		return v.Trees
 	case !v.ready():
 		s := "joining"
 		if v.Joining != "" {

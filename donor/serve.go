@@ -108,7 +108,7 @@ func writable(do func() error) error {
 
 // look sees how things are and does what is due.
 func (s *server) look(ctx context.Context) {
-	ctx, stop := context.WithTimeout(ctx, time.Minute)
+	ctx, stop := context.WithTimeout(ctx, 10*time.Minute)
 	defer stop()
 	v := &s.view
 	v.Addresses, v.Trouble = addresses(), ""
@@ -135,6 +135,16 @@ func (s *server) look(ctx context.Context) {
 	}
 }
 
+// said is what a command said of its failure.
+func said(out []byte, err error) string {
+	for line := range strings.Lines(string(out)) {
+		if text, ok := strings.CutPrefix(strings.TrimSpace(line), "cell: "); ok {
+			return text
+		}
+	}
+	return err.Error()
+}
+
 // trees starts what the image brings: its programs replace those of an older image, its data stays.
 func (s *server) trees(ctx context.Context) {
 	if time.Since(s.applied) < time.Minute {
@@ -145,29 +155,19 @@ func (s *server) trees(ctx context.Context) {
 		s.applied = time.Now().Add(24 * time.Hour) // there are none
 		return
 	}
-	done := true
+	s.view.Trees = ""
 	for _, t := range all {
 		dir := filepath.Join(cells, t.Name())
-		out, err := exec.CommandContext(ctx, "cp", "-a", "--remove-destination", "-T", filepath.Join(layout.Trees, t.Name()), dir).CombinedOutput()
-		if err != nil {
-			err = fmt.Errorf("copy: %w: %s", err, out)
-		}
-		if err == nil {
-			var steps []api.Step
-			steps, err = s.manager.Apply(ctx, dir, false)
-			for _, step := range steps {
-				if err == nil && step.Error != "" {
-					err = fmt.Errorf("%s: %s", step.Cell, step.Error)
-				}
+		for _, argv := range [][]string{{"cp", "-a", "--remove-destination", "-T", filepath.Join(layout.Trees, t.Name()), dir}, {"cell", "mitosis", dir}} {
+			if out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
+				slog.Error("start a tree of the image", "tree", t.Name(), "err", err, "out", string(out))
+				s.view.Trees = fmt.Sprintf("the tree %s does not start: %s", t.Name(), said(out, err))
+				break
 			}
-		}
-		if err != nil {
-			slog.Error("start a tree of the image", "tree", t.Name(), "err", err)
-			done = false
 		}
 	}
 	s.applied = time.Now()
-	if done {
+	if s.view.Trees == "" {
 		s.applied = time.Now().Add(24 * time.Hour)
 	}
 }

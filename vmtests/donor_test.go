@@ -335,7 +335,6 @@ func TestDonor(t *testing.T) {
 		d.says("cell: data: /dev/vda2", 1)
 		d.cut()
 		// The partition for data is filled.
-		const at = 513 << 20
 		if _, err := command(d.dir, "dd", "if="+d.disk, "of="+full, "bs=1M", "skip=513", "conv=sparse", "status=none"); err != nil {
 			t.Fatal(err)
 		}

@@ -56,8 +56,8 @@ func (s Statement) Sign(key ed25519.PrivateKey) []byte {
 // Verify reads a statement's file that a key has to have signed.
 func Verify(file []byte, key ed25519.PublicKey) (s Statement, _ error) {
 	line, sig, ok := bytes.Cut(file, []byte("\n"))
-	signature, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(sig)))
-	if !ok || err != nil || len(file) > MaxSize || len(key) != ed25519.PublicKeySize {
+	signature, serr := base64.StdEncoding.DecodeString(strings.TrimSpace(string(sig)))
+	if !ok || serr != nil || len(file) > MaxSize || len(key) != ed25519.PublicKeySize {
 		return Statement{}, errStatement
 	}
 	if !ed25519.Verify(key, append(line, '\n'), signature) {
@@ -67,6 +67,7 @@ func Verify(file []byte, key ed25519.PublicKey) (s Statement, _ error) {
 	if len(words) != 4 || words[0] != first {
 		return Statement{}, errStatement
 	}
+	var err error
 	if s.Version, err = strconv.ParseUint(words[1], 10, 64); err == nil {
 		if s.Size, err = strconv.ParseInt(words[2], 10, 64); err == nil {
 			var sum []byte
