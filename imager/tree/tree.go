@@ -122,6 +122,7 @@ After=cell-donor-prepare.service dbus.service celld.service network.target
 StartLimitIntervalSec=0
 [Service]
 ExecStart=/usr/bin/cell-donor serve
+Environment=HOME=/root
 Restart=always
 RestartSec=2
 CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER
