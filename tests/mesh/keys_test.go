@@ -16,17 +16,24 @@ func TestKeys(t *testing.T) {
 	join(a, b)
 	a.probe("probe")
 	b.until("uid 0", "use", "probe", "where")
-	waits := make(chan string, 1)
-	go func() { out, _ := b.try("use", "probe", "wait"); waits <- out }()
 	address := a.nodes()["a"].Address
-	r.eventually("the call is under way", func() bool { return len(b.connections(address)) == 1 })
 	ports := func() (all []string) {
 		for _, c := range b.connections(address) {
 			all = append(all, strings.Fields(c)[2])
 		}
 		return all
 	}
-	before := ports()
+	r.eventually("the call before has ended", func() bool { return len(ports()) == 0 })
+	waits := make(chan string, 1)
+	go func() { out, _ := b.try("use", "probe", "wait"); waits <- out }()
+	var before []string
+	r.eventually("the call is under way", func() bool {
+		before = ports()
+		time.Sleep(2 * time.Second) // what the daemons tell one another is over then
+		after := ports()
+		before = slices.DeleteFunc(before, func(p string) bool { return !slices.Contains(after, p) })
+		return len(before) > 0
+	})
 	key := func(n *node) string { return n.nodes()[n.name].Key }
 	var keys []string
 	for range 2 {
