@@ -54,10 +54,10 @@ func (s Statement) Sign(key ed25519.PrivateKey) []byte {
 }
 
 // Verify reads a statement's file that a key has to have signed.
-func Verify(file []byte, key ed25519.PublicKey) (s Statement, _ error) {
+func Verify(file []byte, key ed25519.PublicKey) (Statement, error) {
 	line, sig, ok := bytes.Cut(file, []byte("\n"))
-	signature, serr := base64.StdEncoding.DecodeString(strings.TrimSpace(string(sig)))
-	if !ok || serr != nil || len(file) > MaxSize || len(key) != ed25519.PublicKeySize {
+	signature, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(sig)))
+	if !ok || err != nil || len(file) > MaxSize || len(key) != ed25519.PublicKeySize {
 		return Statement{}, errStatement
 	}
 	if !ed25519.Verify(key, append(line, '\n'), signature) {
@@ -67,19 +67,17 @@ func Verify(file []byte, key ed25519.PublicKey) (s Statement, _ error) {
 	if len(words) != 4 || words[0] != first {
 		return Statement{}, errStatement
 	}
-	var err error
-	if s.Version, err = strconv.ParseUint(words[1], 10, 64); err == nil {
-		if s.Size, err = strconv.ParseInt(words[2], 10, 64); err == nil {
-			var sum []byte
-			if sum, err = hex.DecodeString(words[3]); len(sum) == sha256.Size {
-				copy(s.SHA256[:], sum)
-				if s.line() == string(line)+"\n" {
-					return s, nil
-				}
-			}
-		}
+	version, verr := strconv.ParseUint(words[1], 10, 64)
+	size, zerr := strconv.ParseInt(words[2], 10, 64)
+	sum, herr := hex.DecodeString(words[3])
+	if errors.Join(verr, zerr, herr) != nil || len(sum) != sha256.Size {
+		return Statement{}, errStatement
 	}
-	return Statement{}, errStatement
+	s := Statement{Version: version, Size: size, SHA256: [sha256.Size]byte(sum)}
+	if s.line() != string(line)+"\n" { // one way to write it, and no other
+		return Statement{}, errStatement
+	}
+	return s, nil
 }
 
 // PrivateKey reads one of Ed25519 in PEM, as openssl genpkey -algorithm ed25519 makes it.
