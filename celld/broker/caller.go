@@ -41,11 +41,25 @@ func (s *Server) identify(c *net.UnixConn) (celld.Caller, error) {
 		return celld.Caller{}, err
 	}
 	// The id could be another process's by now. One that still runs after the look had it all the time.
-	p := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	if n, err := unix.Poll(p, 0); err != nil || n != 0 {
+	ended, err := hasEnded(pidfd)
+	if err != nil {
+		return celld.Caller{}, fmt.Errorf("look whether process %d still runs: %w", cred.Pid, err)
+	}
+	if ended {
 		return celld.Caller{}, fmt.Errorf("who connected is gone: process %d", cred.Pid)
 	}
 	return s.callerOf(group, int(cred.Uid))
+}
+
+// hasEnded tells whether the process of a descriptor has ended.
+func hasEnded(pidfd int) (bool, error) {
+	for {
+		// A signal of the runtime's ends even a look that waits for nothing (poll(2), EINTR).
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
+		if err != unix.EINTR {
+			return n != 0, err
+		}
+	}
 }
 
 // peer opens the process that connected. A kernel before 6.5 does not keep it: there a process could connect, leave the socket

@@ -1,6 +1,12 @@
 package broker
 
-import "testing"
+import (
+	"os"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
 
 // Which control groups are cells, under every sort of manager, and which only look so.
 func TestCellOf(t *testing.T) {
@@ -32,6 +38,35 @@ func TestCellOf(t *testing.T) {
 	for _, tt := range tests {
 		if got := cellOf(parseGroup(tt.caller), managerRoot(parseGroup(tt.own))); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// The runtime's signals interrupt even a look that waits for nothing; nobody who runs is refused for them.
+func TestHasEndedUnderSignals(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	stop, done := make(chan bool), make(chan bool)
+	go func(thread int) {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = unix.Tgkill(os.Getpid(), thread, unix.SIGURG)
+			}
+		}
+	}(unix.Gettid())
+	defer func() { close(stop); <-done }()
+	for range 20_000 {
+		if ended, err := hasEnded(fd); ended || err != nil {
+			t.Fatalf("this process: %v %v", ended, err)
 		}
 	}
 }
