@@ -56,6 +56,9 @@ func Serve(ctx context.Context, manager api.Manager, mesh api.Net) error {
 	v.Trial = s.trial()
 	for {
 		s.look(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
 		s.show()
 		now := time.Now()
 		if !v.ready() {
