@@ -119,8 +119,12 @@ func launch(s *spec.Spec, args []string) error {
 	}
 	unix.Close(gate[0])
 	unix.Close(ran[1])
-	// systemd has to know the program before it says a word itself.
-	if err := systemd.tell("MAINPID=" + strconv.Itoa(pid)); err != nil {
+	// systemd has to know the program before it says a word itself, and that it is ready before it can have ended.
+	message := "MAINPID=" + strconv.Itoa(pid)
+	if s.Ready {
+		message += "\nREADY=1"
+	}
+	if err := systemd.tell(message); err != nil {
 		return err
 	}
 	if _, err := unix.Write(gate[1], []byte{1}); err != nil {
@@ -128,9 +132,6 @@ func launch(s *spec.Spec, args []string) error {
 	}
 	if e := readOnce(ran[0]); e != "" {
 		return &runError{s.Program[0], unix.Errno(e[0])}
-	}
-	if s.Ready {
-		return systemd.tell("READY=1")
 	}
 	return nil
 }

@@ -492,3 +492,13 @@ func TestForeign(t *testing.T) {
 		t.Errorf("it learns who has an account:\n%s", out)
 	}
 }
+
+// A program that ends as soon as it runs has started, and ended well.
+func TestEndsAtOnce(t *testing.T) {
+	b := newBed(t)
+	for range 40 {
+		if out, code := b.run(spec.Spec{Program: []string{"/usr/bin/true"}}); code != 0 {
+			t.Fatalf("it ends with %d: %s", code, out)
+		}
+	}
+}
