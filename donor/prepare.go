@@ -49,7 +49,7 @@ func Prepare(ctx context.Context) error {
 		s.Name = "donor-" + id[:6]
 	}
 	if err := takeOver(ctx, s); err != nil {
-		return err
+		s.Problem = err.Error() // said on the console, which is all that is left to say it
 	}
 	return s.save()
 }

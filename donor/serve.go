@@ -34,8 +34,10 @@ type server struct {
 	view    View
 	said    string // on the console
 
-	good, lastJoin, applied time.Time
-	updates                 chan string
+	good, lastJoin time.Time
+	treesDue       time.Time // when the image's trees are started again
+	treesStarted   bool
+	updates        chan string
 }
 
 // Serve joins, starts the trees of the image, shows how things are, and takes care of the image, until the context ends.
@@ -75,7 +77,7 @@ func Serve(ctx context.Context, manager api.Manager, mesh api.Net) error {
 			}
 			v.Trial = err != nil
 		case now.Sub(begun) > onTrial:
-			v.Trouble = fmt.Sprintf("this image did not come to work within %v, and the one before it is started", onTrial)
+			v.Trouble = fmt.Sprintf("this image did not come to work within %v: starting anew, and when its tries are used up the one before it", onTrial)
 			s.show()
 			if out, err := exec.CommandContext(ctx, "systemctl", "reboot").CombinedOutput(); err != nil {
 				return fmt.Errorf("start the machine anew: %w: %s", err, out)
@@ -150,14 +152,10 @@ func said(out []byte, err error) string {
 
 // trees starts what the image brings: its programs replace those of an older image, its data stays.
 func (s *server) trees(ctx context.Context) {
-	if time.Since(s.applied) < time.Minute {
+	if s.treesStarted || time.Now().Before(s.treesDue) {
 		return
 	}
-	all, err := os.ReadDir(layout.Trees)
-	if err != nil {
-		s.applied = time.Now().Add(24 * time.Hour) // there are none
-		return
-	}
+	all, _ := os.ReadDir(layout.Trees) // there may be none
 	s.view.Trees = ""
 	for _, t := range all {
 		dir := filepath.Join(cells, t.Name())
@@ -169,10 +167,7 @@ func (s *server) trees(ctx context.Context) {
 			}
 		}
 	}
-	s.applied = time.Now()
-	if s.view.Trees == "" {
-		s.applied = time.Now().Add(24 * time.Hour)
-	}
+	s.treesStarted, s.treesDue = s.view.Trees == "", time.Now().Add(time.Minute)
 }
 
 // addresses are those at which the machine is reached from outside.
