@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Runs go test -v and shows what matters: packages that passed, and what was skipped with the reason; after a failure all but
-# the tests that passed.
+# the tests that passed, and at the very end, where a log that was cut still has it, what each failure said.
 log=$(mktemp)
 "$@" >"$log" 2>&1
 rc=$?
@@ -10,6 +10,8 @@ if [ $rc = 0 ]; then
 	grep -B1 -E '^ *--- SKIP' "$log"
 else
 	grep -vE '^(=== |--- PASS|    --- PASS)' "$log"
+	echo "What failed:"
+	grep -vE '^(=== |ok |--- PASS|    --- PASS)' "$log" | grep -E -B 24 -A 12 '^ *--- FAIL|^ +FAIL: |^panic:|^FAIL|WARNING: DATA RACE' | cut -c1-400 | tail -n 250
 fi
 rm -f "$log"
 exit $rc
