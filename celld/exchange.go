@@ -30,14 +30,14 @@ func (s *Server) exchange(ctx context.Context, p unit.Pair) error {
 	// From here on the work is finished even when the caller goes: the name must not stay with the bridge.
 	ctx, cancel := cleanUp(ctx)
 	defer cancel()
-	if err := s.retire(ctx, p.Name); err != nil {
+	if err := s.retire(ctx, p, p.Name); err != nil {
 		return err
 	}
 	if err := s.takeOver(ctx, p.Renamed(p.Name, public+".next"), public); err != nil {
 		return err
 	}
 	s.recovered(p.Name)
-	if err := s.retire(ctx, bridge.Name); err != nil {
+	if err := s.retire(ctx, p, bridge.Name); err != nil {
 		return err
 	}
 	return s.door(ctx, p)
@@ -61,24 +61,43 @@ func (s *Server) takeOver(ctx context.Context, p unit.Pair, public string) error
 	return errors.Join(err, s.closeUnits(clean, p.Name))
 }
 
-// retire ends a pair that lost the public path: first its service serves whom the backlog still holds.
-func (s *Server) retire(ctx context.Context, name string) error {
+// retire ends the pair name of p that lost the public path: first its service serves whom the backlog still holds. A program of the SDK
+// then answers all that it has accepted before it ends. Of another that is not known, so it gets a moment to do so.
+func (s *Server) retire(ctx context.Context, p unit.Pair, name string) error {
 	path := s.listensOn(ctx, name)
-	for range 100 {
+	if err := await(ctx, 2*time.Second, func() bool {
 		n, err := backlog(path)
-		if err != nil || n == 0 {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
+		return err != nil || n == 0
+	}); err != nil {
+		return err
+	}
+	if p.Manifest.Speaks != "cell" {
+		if err := await(ctx, lastAnswers, func() bool {
+			n, err := connections(path)
+			return err != nil || n == 0 && s.handedOver(ctx, name) == 0
+		}); err != nil {
+			return err
 		}
 	}
 	// The service goes before its socket, so that a caller who was accepted is served to the end.
 	err := s.stopUnits(ctx, unit.ServiceUnit(name), unit.SocketUnit(name), unit.ServiceUnit(name))
 	s.gpus.forget(name)
 	return err
+}
+
+// lastAnswers is how long a program may take for them. A connection that its caller keeps takes all of it.
+const lastAnswers = time.Second
+
+// await waits until something holds, or for so long; its error is the context's.
+func await(ctx context.Context, patience time.Duration, holds func() bool) error {
+	for end := time.Now().Add(patience); !holds() && time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // closeUnits stops all units of an instance and leaves the public path alone.

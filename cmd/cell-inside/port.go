@@ -24,9 +24,9 @@ import (
 // servePort runs a program that insists on a port and passes it the connections of the cell's socket. It is inside of the membrane with
 // the program, for the program's network is nobody else's. ready is [life] ready of the cell.
 func servePort(port, ready string, program []string) int {
-	syscall.CloseOnExec(3)                                       // the program listens on its port
-	listener, err := net.FileListener(os.NewFile(3, "listener")) // sd_listen_fds(3): the first is descriptor 3
-	if err != nil {
+	const listener = 3            // sd_listen_fds(3): the first is descriptor 3
+	syscall.CloseOnExec(listener) // the program listens on its port
+	if err := unix.SetNonblock(listener, true); err != nil {
 		fmt.Fprintln(os.Stderr, "cell-inside serve-port: the socket:", err)
 		return 1
 	}
@@ -88,19 +88,7 @@ func servePort(port, ready string, program []string) int {
 		}
 	}
 	go handOut(port)
-	go func() {
-		for {
-			caller, err := listener.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err != nil {
-				time.Sleep(20 * time.Millisecond) // out of descriptors: callers wait in the backlog
-				continue
-			}
-			go pass(caller.(*net.UnixConn), address)
-		}
-	}()
+	go serve(listener, address)
 	<-ended
 	return exitCode(c)
 }
@@ -215,12 +203,46 @@ func exitCode(c *exec.Cmd) int {
 	return c.ProcessState.ExitCode()
 }
 
-// pass joins a caller with the program.
-func pass(caller *net.UnixConn, address string) {
-	program, err := net.Dial("tcp", address)
-	if err != nil {
-		caller.Close()
-		return
+// serve passes the callers that wait at a socket to the program, for good. A caller is taken from the socket only when the program has
+// taken a connection: while it does not listen, as when it ends, callers wait for who comes after it.
+func serve(listener int, address string) {
+	again := func() { time.Sleep(20 * time.Millisecond) }
+	for {
+		ready := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
+		if n, err := unix.Poll(ready, -1); n != 1 {
+			if err != unix.EINTR {
+				again()
+			}
+			continue
+		}
+		program, err := net.Dial("tcp", address)
+		if err != nil {
+			again()
+			continue
+		}
+		caller, err := accept(listener)
+		if err != nil {
+			program.Close()
+			if !errors.Is(err, unix.EAGAIN) {
+				again() // out of descriptors: callers wait in the backlog
+			}
+			continue
+		}
+		go join(caller, program.(stream))
 	}
-	join(caller, program.(stream))
+}
+
+// accept takes a caller that waits at a socket.
+func accept(listener int) (stream, error) {
+	fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "caller")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return c.(stream), nil
 }
