@@ -35,13 +35,14 @@ var kept = []struct {
 
 // State is what was found when the machine started.
 type State struct {
-	Settings settings.Settings `json:"-"`
-	Name     string            `json:"name"`
-	Problem  string            `json:"problem,omitempty"` // with donor.toml: nothing of it is in force
-	Device   string            `json:"device,omitempty"`  // of the partition for data; empty without one
-	NoData   string            `json:"no_data,omitempty"` // why there is none
-	System   string            `json:"system,omitempty"`  // device of the system partition
-	Debug    bool              `json:"debug,omitempty"`
+	Settings  settings.Settings `json:"-"`
+	Name      string            `json:"name"`
+	Problem   string            `json:"problem,omitempty"`   // with donor.toml: nothing of it is in force
+	Device    string            `json:"device,omitempty"`    // of the partition for data; empty without one
+	Encrypted bool              `json:"encrypted,omitempty"` // that partition
+	NoData    string            `json:"no_data,omitempty"`   // why there is none
+	System    string            `json:"system,omitempty"`    // device of the system partition
+	Debug     bool              `json:"debug,omitempty"`
 }
 
 func (s State) save() error {

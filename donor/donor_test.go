@@ -10,7 +10,7 @@ import (
 
 func TestScreen(t *testing.T) {
 	joined := View{
-		State: State{Name: "attic", Device: "/dev/sda2"}, Image: 7, Net: api.NetStatus{Tissue: "home", Node: "attic", Address: "fd00::1"},
+		State: State{Name: "attic", Device: "/dev/sda2"}, Room: 3<<30 + 5, Image: 7, Net: api.NetStatus{Tissue: "home", Node: "attic", Address: "fd00::1"},
 		Addresses: []string{"192.0.2.7"}, Cells: []api.Cell{{Name: "shop", State: "ready"}},
 	}
 	joined.Settings.Join = "cell1.x"
@@ -20,6 +20,8 @@ func TestScreen(t *testing.T) {
 	wrong := View{State: State{Name: "donor-12", Problem: "donor.toml:2: no", NoData: "no medium"}}
 	full := joined
 	full.Full = true
+	sealed := joined
+	sealed.Encrypted = true
 	troubled := joined
 	troubled.Trouble = "celld does not answer"
 	for _, c := range []struct {
@@ -28,10 +30,11 @@ func TestScreen(t *testing.T) {
 		ready bool
 		want  []string
 	}{
-		{"joined", joined, true, []string{"ready: attic is a donor of home", "1.5 processors, 1G of memory", "/dev/sda2, not encrypted", "shop", "fd00::1", "To stop:"}},
+		{"joined", joined, true, []string{"ready: attic is a donor of home", "1.5 processors, 1G of memory", "/dev/sda2, 3G, not encrypted", "shop", "fd00::1", "To stop:"}},
 		{"not joined", waits, false, []string{"joining: the token has expired"}},
 		{"wrong settings", wrong, false, []string{"donor.toml:2: no", "Correct it on another computer", "runs from memory", "is the cable in?"}},
 		{"full", full, true, []string{"/dev/sda2 is full"}},
+		{"encrypted", sealed, true, []string{"/dev/sda2, 3G, encrypted to this computer's TPM"}},
 		{"no celld", troubled, false, []string{"celld does not answer"}},
 		{"no token", View{State: State{Name: "donor-12"}}, true, []string{"of no tissue yet", "all it has"}},
 	} {

@@ -64,7 +64,7 @@ func mountBoot(device string) error {
 
 // keep mounts the partition for data and puts what is kept on it.
 func keep(ctx context.Context, s *State) error {
-	named, max := s.Settings.Data.Disk, int64(s.Settings.Limits.Storage)
+	named := s.Settings.Data.Disk
 	disks, err := medium.Disks(ctx, s.System, named)
 	if err != nil {
 		return err
@@ -76,11 +76,17 @@ func keep(ctx context.Context, s *State) error {
 	if s.Problem != "" && choice.Make != "" {
 		return errors.New("no partition for data is made before donor.toml is right")
 	}
-	device, err := medium.Make(ctx, choice, max)
+	shape := shape(s.Settings)
+	if choice.Make != "" && s.Settings.Data.Encrypted() {
+		if shape.Encrypt, err = medium.TPM(ctx); err != nil {
+			return fmt.Errorf("%w (encrypt = false below [data] of donor.toml does without)", err)
+		}
+	}
+	device, err := medium.Make(ctx, choice, shape)
 	if err != nil {
 		return err
 	}
-	if err := medium.Mount(ctx, device, data); err != nil {
+	if s.Encrypted, err = medium.Mount(ctx, device, data); err != nil {
 		return err
 	}
 	s.Device = device
@@ -97,6 +103,9 @@ func keep(ctx context.Context, s *State) error {
 	}
 	return nil
 }
+
+// shape is what the partition for data is to be, but for its encryption.
+func shape(s settings.Settings) medium.Shape { return medium.Shape{Max: int64(s.Limits.Storage)} }
 
 // machineID makes the machine the one that the data belongs to.
 func machineID(keep bool) (string, error) {

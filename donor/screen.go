@@ -20,7 +20,8 @@ type View struct {
 	Cells     []api.Cell
 	Trouble   string // what else keeps the machine from its work
 	Trees     string // why a tree of the image does not start
-	Full      bool   // nothing more can be written to the partition for data
+	Room      int64  // bytes that the partition for data holds
+	Full      bool   // nothing more can be written to it
 }
 
 // ready tells whether the machine does what it is for.
@@ -54,7 +55,11 @@ func (v View) keeps() string {
 	case v.Device != "" && v.Full:
 		return v.Device + " is full"
 	case v.Device != "":
-		return v.Device + ", not encrypted"
+		how := "not encrypted"
+		if v.Encrypted {
+			how = "encrypted to this computer's TPM"
+		}
+		return fmt.Sprintf("%s, %s, %s", v.Device, manifest.FormatBytes(v.Room), how)
 	}
 	return "nowhere: this runs from memory, and all is gone when it is switched off (" + v.NoData + ")"
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cell-network/cell/donor/layout"
+	"github.com/cell-network/cell/donor/medium"
 	"github.com/cell-network/cell/donor/slot"
 	"github.com/cell-network/cell/sdk/api"
 )
@@ -38,6 +39,7 @@ type server struct {
 	treesDue       time.Time // when the image's trees are started again
 	treesStarted   bool
 	updates        chan string
+	size           int64 // of the disk with the data
 }
 
 // Serve joins, starts the trees of the image, shows how things are, and takes care of the image, until the context ends.
@@ -117,14 +119,17 @@ func (s *server) look(ctx context.Context) {
 	defer stop()
 	v := &s.view
 	v.Addresses, v.Trouble = addresses(), ""
+	s.grow(ctx)
+	var fs unix.Statfs_t
+	if v.Device != "" && unix.Statfs(data, &fs) == nil {
+		v.Room, v.Full = int64(fs.Blocks)*fs.Bsize, fs.Bavail*uint64(fs.Bsize) < 4<<20
+	}
 	var err error
 	if v.Cells, err = s.manager.List(ctx, ""); err != nil {
 		v.Trouble = "celld does not answer: " + api.ErrorText(err)
 		return
 	}
 	s.trees(ctx)
-	var fs unix.Statfs_t
-	v.Full = v.Device != "" && unix.Statfs(data, &fs) == nil && fs.Bavail*uint64(fs.Bsize) < 4<<20
 	if v.Net, err = s.mesh.Status(ctx); err != nil {
 		v.Trouble = "cellnetd does not answer: " + api.ErrorText(err)
 		return
@@ -138,6 +143,23 @@ func (s *server) look(ctx context.Context) {
 			v.Trouble = "cellnetd does not answer: " + api.ErrorText(err)
 		}
 	}
+}
+
+// grow takes the space that the disk with the data got while this runs. What is encrypted grows at the next start, as it needs its key.
+func (s *server) grow(ctx context.Context) {
+	v := &s.view
+	if v.Device == "" || v.Encrypted {
+		return
+	}
+	before := s.size
+	if s.size = medium.Size(medium.Whole(v.Device)); before == 0 || s.size <= before {
+		return
+	}
+	_, err := medium.Make(ctx, medium.Choice{Partition: v.Device}, shape(v.Settings))
+	if err == nil {
+		err = medium.Grow(ctx, data)
+	}
+	slog.Info("the disk with the data has grown", "bytes", s.size, "err", err)
 }
 
 // said is what a command said of its failure.

@@ -76,7 +76,7 @@ func (s *server) fetch(ctx context.Context) (uint64, error) {
 	}
 	newer, err := statement.Verify(b, key)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", from+statement.Suffix, err)
+		return 0, fmt.Errorf("%s, with the key in the image that runs: %w", from+statement.Suffix, err)
 	}
 	if newer.Version <= running {
 		return 0, errNothingNew

@@ -36,6 +36,7 @@ vm)
 	[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || wanted="$wanted ovmf"
 	command -v mcopy >/dev/null || wanted="$wanted mtools"
 	command -v sbsign >/dev/null || wanted="$wanted sbsigntool"
+	command -v swtpm >/dev/null || wanted="$wanted swtpm"
 	# Programs that run as cells. They are daemons, which start when they are installed on a machine that runs systemd: not for all.
 	command -v nginx >/dev/null || wanted="$wanted nginx-light"
 	command -v psql >/dev/null || wanted="$wanted postgresql"

@@ -24,6 +24,7 @@ import (
 
 	"github.com/cell-network/cell/donor/settings"
 	"github.com/cell-network/cell/donor/slot"
+	"github.com/cell-network/cell/donor/statement"
 )
 
 // The first image, and that which replaces it.
@@ -31,10 +32,11 @@ const firstImage, nextImage = 100, 101
 
 // maker builds images with the command, as a person does.
 type maker struct {
-	t   *testing.T
-	dir string
-	deb string
-	key string // for updates
+	t       *testing.T
+	dir     string
+	deb     string
+	key     string // for updates
+	private ed25519.PrivateKey
 }
 
 func newMaker(t *testing.T) *maker {
@@ -55,6 +57,7 @@ func newMaker(t *testing.T) *maker {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.private = private
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		t.Fatal(err)
@@ -81,13 +84,16 @@ func (m *maker) image(number int, name string, more ...string) string {
 
 // donor is a computer that starts from a medium.
 type donor struct {
-	t    *testing.T
-	dir  string // with the sockets of its network card
-	disk string // the medium, raw
-	more []string
-	code string // of the firmware
-	qemu *exec.Cmd
-	said *record
+	t      *testing.T
+	dir    string // with the sockets of its network card
+	disk   string // the medium, raw
+	more   []string
+	secure bool   // its firmware demands signatures
+	tpm    string // directory of the state of its TPM; empty for none
+	qemu   *exec.Cmd
+	gone   chan struct{} // closed when QEMU has ended
+	said   *record
+	keys   io.Writer // the serial line
 }
 
 // record is what the serial console said since the power was switched on.
@@ -115,7 +121,7 @@ func (r *record) String() string {
 // newDonor makes a computer with a copy of an image on a larger medium. more are arguments of QEMU.
 func newDonor(t *testing.T, image string, more ...string) *donor {
 	t.Helper()
-	d := &donor{t: t, dir: t.TempDir(), more: more, code: "/usr/share/OVMF/OVMF_CODE_4M.fd"}
+	d := &donor{t: t, dir: t.TempDir(), more: more}
 	d.disk = filepath.Join(d.dir, "medium.img")
 	for _, c := range [][]string{{"cp", "--sparse=always", image, d.disk}, {"truncate", "-s", "1G", d.disk}, {"cp", "/usr/share/OVMF/OVMF_VARS_4M.fd", d.vars()}} {
 		if _, err := command(d.dir, c[0], c[1:]...); err != nil {
@@ -157,9 +163,19 @@ func (d *donor) slots() string {
 // on switches the power on.
 func (d *donor) on() {
 	d.t.Helper()
-	args := append(accelerator(), "-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on", "-smp", "1", "-m", "512", "-nodefaults", "-display", "none",
-		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+d.code, "-drive", "if=pflash,format=raw,unit=1,file="+d.vars(),
+	args, code := append(accelerator(), "-machine", "q35"), "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	if d.secure {
+		// This firmware keeps its keys in system management mode, which not every hypervisor has.
+		args = append(translation(), "-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on")
+		code = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
+	}
+	args = append(args, "-smp", "1", "-m", "512", "-nodefaults", "-display", "none",
+		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+code, "-drive", "if=pflash,format=raw,unit=1,file="+d.vars(),
 		"-drive", "file="+d.disk+",format=raw,if=virtio", "-serial", "stdio", "-device", "virtio-rng-pci")
+	args = append(args, "-qmp", "unix:"+filepath.Join(d.dir, "qmp.sock")+",server=on,wait=off")
+	if d.tpm != "" {
+		args = append(args, d.startTPM()...)
+	}
 	d.qemu = exec.Command("qemu-system-x86_64", append(args, d.more...)...)
 	d.said = &record{}
 	if dir := os.Getenv("CELL_TEST_CONSOLES"); dir != "" {
@@ -170,16 +186,49 @@ func (d *donor) on() {
 		d.t.Cleanup(func() { d.said.also.Close() })
 	}
 	d.qemu.Stdout, d.qemu.Stderr = d.said, d.said
+	var err error
+	if d.keys, err = d.qemu.StdinPipe(); err != nil {
+		d.t.Fatal(err)
+	}
 	d.qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := d.qemu.Start(); err != nil {
 		d.t.Fatal(err)
 	}
+	q, gone := d.qemu, make(chan struct{})
+	d.gone = gone
+	go func() {
+		_ = q.Wait()
+		close(gone)
+	}()
+}
+
+// startTPM starts the program that is the computer's TPM until QEMU leaves it, and returns QEMU's arguments.
+func (d *donor) startTPM() []string {
+	d.t.Helper()
+	socket := filepath.Join(d.dir, "tpm.sock")
+	_ = os.Remove(socket)
+	c := exec.Command("swtpm", "socket", "--tpm2", "--terminate", "--tpmstate", "dir="+d.tpm, "--ctrl", "type=unixio,path="+socket)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(socket); err == nil {
+			return []string{"-chardev", "socket,id=tpm,path=" + socket, "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0"}
+		}
+	}
+	d.t.Fatal("swtpm does not listen")
+	return nil
 }
 
 // cut takes the power away.
 func (d *donor) cut() {
 	_ = d.qemu.Process.Kill()
-	_ = d.qemu.Wait()
+	<-d.gone
 	d.qemu = nil
 }
 
@@ -187,10 +236,15 @@ func (d *donor) cut() {
 func (d *donor) says(text string, times int) {
 	d.t.Helper()
 	begun := time.Now()
-	for ; time.Since(begun) < patience; time.Sleep(200 * time.Millisecond) {
+	for ended := false; time.Since(begun) < patience && !ended; {
 		if strings.Count(d.said.String(), text) >= times {
 			d.t.Logf("after %v: %s", time.Since(begun).Round(time.Second), text)
 			return
+		}
+		select {
+		case <-d.gone:
+			ended = strings.Count(d.said.String(), text) < times
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 	d.t.Fatalf("the console never said %q, but\n%s", text, d.said)
@@ -310,11 +364,18 @@ func TestDonor(t *testing.T) {
 		if err := os.WriteFile(broken, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := command(d.dir, "mdel", "-i", d.disk+"@@1M", "::"+slot.Dir+"/"+slot.Name(firstImage)); err != nil {
+		said, err := statement.Of(nextImage+1, bytes.NewReader(b))
+		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := command(d.dir, "mcopy", "-i", d.disk+"@@1M", broken, fmt.Sprintf("::%s/cell_%d+2.efi", slot.Dir, nextImage+1)); err != nil {
+		if err := os.WriteFile(broken+statement.Suffix, said.Sign(m.private), 0o644); err != nil {
 			t.Fatal(err)
+		}
+		if _, err := command(m.dir, "./cell", "image", "update", d.disk, broken, "--update-key", m.key); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := d.slots(), slot.Name(nextImage)+fmt.Sprintf(" cell_%d+3.efi", nextImage+1); got != want {
+			t.Errorf("on the medium are %s, want %s", got, want)
 		}
 		d.on()
 		d.says("cell-init: mount /root.img: ", 4) // says it three times before each new start
@@ -322,17 +383,29 @@ func TestDonor(t *testing.T) {
 	})
 
 	t.Run("settings", func(t *testing.T) {
-		_, image := m()
+		m, _ := m()
 		full := filepath.Join(t.TempDir(), "full.img")
-		d := newDonor(t, image)
+		d := newDonor(t, m.image(firstImage, "donor.img", "--debug"))
 		d.set("name = \"attic\"\nnmae = \"cellar\"\n")
 		d.on()
 		d.says(`cell: donor.toml:2: there is no setting "nmae"`, 1)
 		d.says("no partition for data is made before donor.toml is right", 1)
 		d.cut()
+		d.set("[limits]\ncpu = 0.5\nmemory = \"200MB\"\nstorage = \"300MB\"\n")
+		d.on()
+		d.says("cell: data: /dev/vda2, 2", 1) // 300 MB without what ext4 needs
+		d.says("cell: ready: ", 1)
+		fmt.Fprintln(d.keys, "cat /sys/fs/cgroup/cell.slice/cpu.max /sys/fs/cgroup/cell.slice/memory.max")
+		d.says("50000 100000", 1)
+		d.says("209715200", 1)
+		d.cut()
+		// It grows at the next start, and while it runs.
 		d.set("# nothing\n")
 		d.on()
-		d.says("cell: data: /dev/vda2", 1)
+		d.says("cell: data: /dev/vda2, 4", 1)
+		d.says("cell: ready: ", 1)
+		monitor(t, filepath.Join(d.dir, "qmp.sock"), "block_resize virtio0 1200M")
+		d.says("cell: data: /dev/vda2, 6", 1)
 		d.cut()
 		// The partition for data is filled.
 		if _, err := command(d.dir, "dd", "if="+d.disk, "of="+full, "bs=1M", "skip=513", "conv=sparse", "status=none"); err != nil {
@@ -381,6 +454,34 @@ func TestDonor(t *testing.T) {
 		}
 	})
 
+	// What is kept is encrypted to the computer's TPM: it opens there and in no other computer.
+	t.Run("tpm", func(t *testing.T) {
+		if _, err := exec.LookPath("swtpm"); err != nil {
+			t.Skip("swtpm is not installed (packaging/deps.sh vm installs it)")
+		}
+		_, image := m()
+		d := newDonor(t, image)
+		d.tpm = t.TempDir()
+		for range 2 {
+			d.on()
+			d.says("cell: ready: ", 1)
+			d.says("M, encrypted to this computer's TPM", 1)
+			d.cut()
+		}
+		out, err := command(d.dir, "blkid", "-p", "-O", "513MiB", "-s", "TYPE", "-o", "value", d.disk)
+		if err != nil || strings.TrimSpace(out) != "crypto_LUKS" {
+			t.Errorf("on the partition is %s %v", out, err)
+		}
+		d.tpm = t.TempDir()
+		d.on()
+		d.says("this computer's TPM does not open it", 1)
+		d.says("cell: ready: ", 1)
+		d.cut()
+		d.tpm = ""
+		d.on()
+		d.says("is encrypted to a TPM, and this computer has none", 1)
+	})
+
 	// Firmware that demands signatures starts what is signed by its key, and nothing else.
 	t.Run("secureboot", func(t *testing.T) {
 		m, _ := m()
@@ -397,7 +498,7 @@ func TestDonor(t *testing.T) {
 			{dir + "/own.key", own + ".pem", "cell: ready: "},
 		} {
 			d := newDonor(t, m.image(firstImage, "donor.img", "--secure-boot-key", c.key, "--secure-boot-cert", c.cert))
-			d.code = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
+			d.secure = true
 			if _, err := command(dir, "cp", "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd", d.vars()); err != nil {
 				t.Fatal(err)
 			}

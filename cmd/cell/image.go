@@ -23,8 +23,46 @@ func newImage() *cobra.Command {
 		Use: "image", Short: "Make an image that boots as a donor", Args: args(0, 0, "a command"),
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newImageBuild())
+	c.AddCommand(newImageBuild(), newImageUpdate())
 	return c
+}
+
+func newImageUpdate() *cobra.Command {
+	var key string
+	c := &cobra.Command{
+		Use: "update MEDIUM IMAGE.efi", Short: "Put a newer image on a medium", Args: args(2, 2, "a medium and an image"),
+		Long: `Put a newer image on a medium of a donor that is switched off, a device or a file. Its name, its
+settings and its data stay. IMAGE.efi.sig beside the image has to be signed by the key.
+
+The image is on trial: where it does not come to work within three starts, the one before it is
+started again. A donor that runs updates itself where donor.toml says from where.`,
+		Example: "  sudo cell image update /dev/sdX donor.efi --update-key update.pem",
+		RunE: func(c *cobra.Command, words []string) error {
+			number, err := updateImage(c, words[0], words[1], key)
+			if err != nil {
+				return fmt.Errorf("image update: %w", err)
+			}
+			fmt.Fprintf(c.OutOrStdout(), "image %d is on %s, and is started next\n", number, words[0])
+			return nil
+		},
+	}
+	c.Flags().StringVar(&key, "update-key", "", "key of Ed25519 in PEM, private or public, that has signed the image")
+	return c
+}
+
+func updateImage(c *cobra.Command, medium, image, keyFile string) (uint64, error) {
+	if keyFile == "" {
+		return 0, errors.New("--update-key is missing: the key that has signed the image")
+	}
+	text, err := os.ReadFile(keyFile)
+	if err != nil {
+		return 0, err
+	}
+	key, err := statement.ParsePublicKey(text)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", keyFile, err)
+	}
+	return imager.Update(c.Context(), medium, image, key)
 }
 
 func newImageBuild() *cobra.Command {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -19,6 +20,9 @@ import (
 
 // loaderVendor is the namespace of the boot loader interface's variables (systemd.io/BOOT_LOADER_INTERFACE).
 const loaderVendor = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+
+// driver is how long those of a slow machine may take to find their devices.
+const driver = 30 * time.Second
 
 // Variable reads a text that the boot menu left in a variable of the firmware; empty where there is none.
 func Variable(name string) string {
@@ -97,8 +101,18 @@ func appear(ctx context.Context, link string, patience time.Duration) (string, e
 	}
 }
 
-// whole is the disk of a partition's device, and the device itself where it is none.
-func whole(device string) string {
+// Size is what a disk or a partition holds now, in bytes; 0 where that cannot be told.
+func Size(device string) int64 {
+	b, err := os.ReadFile("/sys/class/block/" + filepath.Base(device) + "/size")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	return n * 512
+}
+
+// Whole is the disk of a partition's device, and the device itself where it is none.
+func Whole(device string) string {
 	sys, err := filepath.EvalSymlinks("/sys/class/block/" + filepath.Base(device))
 	if err != nil {
 		return device
@@ -127,7 +141,7 @@ func Disks(ctx context.Context, system, named string) ([]Disk, error) {
 			continue
 		}
 		d := Disk{Path: "/dev/" + b.Name()}
-		d.Boot = system != "" && whole(system) == d.Path
+		d.Boot = system != "" && Whole(system) == d.Path
 		d.Named = named == d.Path
 		parts, _ := filepath.Glob(dir + "/" + b.Name() + "*/partition")
 		for _, p := range parts {
@@ -194,28 +208,37 @@ func zeroes(f io.ReaderAt, at int64, n int) (bool, error) {
 	return len(bytes.Trim(b[:n], "\x00")) == 0, nil
 }
 
-// definition is what systemd-repart makes (repart.d(5)).
-func definition(max int64) string {
-	s := "[Partition]\nType=" + Type + "\nLabel=" + Label + "\nFormat=ext4\nSizeMinBytes=64M\n"
-	if max > 0 {
-		s += fmt.Sprintf("SizeMaxBytes=%d\n", max)
-	}
-	return s
+// Shape is what the partition for data is to be.
+type Shape struct {
+	Max     int64 // in bytes; 0 is all the space there is
+	Encrypt bool  // to the TPM of this computer
 }
 
-// Make makes the partition of a choice, or lets it grow into the free space behind it, up to a size in bytes; 0 is none. It returns its device.
-func Make(ctx context.Context, c Choice, max int64) (string, error) {
+// definition is what systemd-repart makes (repart.d(5)).
+func definition(s Shape) string {
+	text := "[Partition]\nType=" + Type + "\nLabel=" + Label + "\nFormat=ext4\nSizeMinBytes=64M\n"
+	if s.Max > 0 {
+		text += fmt.Sprintf("SizeMaxBytes=%d\n", s.Max)
+	}
+	if s.Encrypt {
+		text += "Encrypt=tpm2\n"
+	}
+	return text
+}
+
+// Make makes the partition of a choice, or lets it grow into the free space behind it. It returns its device.
+func Make(ctx context.Context, c Choice, shape Shape) (string, error) {
 	dir, err := os.MkdirTemp("", "repart-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	if err := os.WriteFile(filepath.Join(dir, "data.conf"), []byte(definition(max)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "data.conf"), []byte(definition(shape)), 0o644); err != nil {
 		return "", err
 	}
 	disk, mode := c.Make, "refuse" // a partition table has to be there
 	if c.Partition != "" {
-		disk = whole(c.Partition)
+		disk = Whole(c.Partition)
 	}
 	if c.Whole {
 		mode = "require" // none may be there
@@ -239,20 +262,53 @@ func Make(ctx context.Context, c Choice, max int64) (string, error) {
 	return "", fmt.Errorf("make the partition for data on %s: it does not appear", disk)
 }
 
-// Mount mounts the partition for data at a directory: it repairs it after a power cut and lets the file system fill the partition.
-func Mount(ctx context.Context, device, at string) error {
+// Mount mounts the partition for data at a directory: it opens it where it is encrypted, repairs it after a power cut and lets the file
+// system fill the partition.
+func Mount(ctx context.Context, device, at string) (encrypted bool, err error) {
+	if probe(ctx, device, "TYPE") == "crypto_luks" {
+		if device, err = open(ctx, device); err != nil {
+			return true, err
+		}
+		encrypted = true
+	}
 	out, err := exec.CommandContext(ctx, "e2fsck", "-p", device).CombinedOutput()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() >= 4 { // errors are left (e2fsck(8))
-		return fmt.Errorf("the partition for data, %s, is damaged: %s", device, bytes.TrimSpace(out))
+		return encrypted, fmt.Errorf("the partition for data, %s, is damaged: %s", device, bytes.TrimSpace(out))
 	}
 	if err := os.MkdirAll(at, 0o700); err != nil {
-		return err
+		return encrypted, err
 	}
 	if err := unix.Mount(device, at, "ext4", unix.MS_NOATIME|unix.MS_NODEV|unix.MS_NOSUID, ""); err != nil {
-		return fmt.Errorf("mount %s: %w", device, err)
+		return encrypted, fmt.Errorf("mount %s: %w", device, err)
 	}
-	return Grow(ctx, at)
+	return encrypted, Grow(ctx, at)
+}
+
+// TPM tells whether this computer has a TPM 2, and waits for its driver; it tells at once where the firmware speaks of none.
+func TPM(ctx context.Context) (bool, error) {
+	// MSFT0101 is how ACPI names a TPM 2 (TCG ACPI Specification).
+	if said, _ := filepath.Glob("/sys/bus/acpi/devices/MSFT0101:*"); len(said) == 0 {
+		return false, nil
+	}
+	if _, err := appear(ctx, "/dev/tpmrm0", driver); err != nil {
+		return true, fmt.Errorf("use the TPM that the firmware names: %w", err)
+	}
+	return true, nil
+}
+
+// open opens an encrypted partition with the key that this computer's TPM gives out, and returns the device of what is inside.
+func open(ctx context.Context, device string) (string, error) {
+	if has, err := TPM(ctx); err != nil {
+		return "", err
+	} else if !has {
+		return "", fmt.Errorf("%s is encrypted to a TPM, and this computer has none: start it in the computer where it was made", device)
+	}
+	out, err := exec.CommandContext(ctx, "/usr/lib/systemd/systemd-cryptsetup", "attach", Label, device, "-", "tpm2-device=auto,headless=true,discard").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s is encrypted, and this computer's TPM does not open it: it was made in another computer, or Secure Boot was switched since: %w\n%s", device, err, bytes.TrimSpace(out))
+	}
+	return appear(ctx, "/dev/mapper/"+Label, driver)
 }
 
 // Grow lets a mounted file system fill its partition.

@@ -48,8 +48,12 @@ type Network struct {
 
 // Data says where data is kept.
 type Data struct {
-	Disk string `toml:"disk"` // a whole disk, as a path below /dev/disk
+	Disk    string `toml:"disk"`    // a whole disk, as a path below /dev/disk
+	Encrypt *bool  `toml:"encrypt"` // to the computer's TPM where it has one; left out is yes
 }
+
+// Encrypted tells whether the partition is to be encrypted where it can be.
+func (d Data) Encrypted() bool { return d.Encrypt == nil || *d.Encrypt }
 
 // Update says where newer images come from.
 type Update struct {
@@ -165,6 +169,8 @@ func Template(s Settings) string {
 	line("")
 	line("# A whole, empty disk for data, by its path below /dev/disk/by-id. Without one the free space of this medium is taken.")
 	line("[data]\n#disk = \"/dev/disk/by-id/ata-…\"")
+	line("# Where the computer has a TPM 2 the partition is encrypted, so that it opens in no other computer.")
+	line("#encrypt = false")
 	line("")
 	line("# Where newer images are found, which the key in this image has to have signed.")
 	line("[update]\n%s", set(s.Update.From != "", fmt.Sprintf("from = %q", or(s.Update.From, "https://example.org/donor.efi"))))

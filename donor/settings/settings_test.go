@@ -34,7 +34,7 @@ func TestParse(t *testing.T) {
 		}
 	}
 	s, err := Parse([]byte("name = 'attic'\njoin = 'cell1.x'\n[limits]\ncpu = 1.5\nmemory = '1GB'\nstorage = '2G'\n[network]\naddress = ['192.0.2.7/24', '2001:db8::7/64']\ngateway = '192.0.2.1'\n"))
-	if err != nil || s.Limits.CPU != 1.5 || s.Limits.Memory != 1<<30 || s.Limits.Storage != 2<<30 || len(s.Network.Address) != 2 {
+	if err != nil || !s.Data.Encrypted() || s.Limits.CPU != 1.5 || s.Limits.Memory != 1<<30 || s.Limits.Storage != 2<<30 || len(s.Network.Address) != 2 {
 		t.Errorf("%+v %v", s, err)
 	}
 }
@@ -49,7 +49,7 @@ func TestTemplate(t *testing.T) {
 	}
 	// Every setting is in it, and is one when its mark is taken away.
 	all := regexp.MustCompile(`(?m)^#(\w)`).ReplaceAllString(Template(Settings{}), "$1")
-	if s, err := Parse([]byte(strings.NewReplacer("cell1.…", "x", "ata-…", "x").Replace(all))); err != nil || s.Data.Disk == "" || s.Limits.Storage == 0 || s.Update.From == "" {
+	if s, err := Parse([]byte(strings.NewReplacer("cell1.…", "x", "ata-…", "x").Replace(all))); err != nil || s.Data.Disk == "" || s.Data.Encrypted() || s.Limits.Storage == 0 || s.Update.From == "" {
 		t.Errorf("%+v %v", s, err)
 	}
 }

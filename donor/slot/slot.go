@@ -3,6 +3,7 @@
 package slot
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -66,15 +67,7 @@ func List(esp string) ([]Slot, error) {
 			out = append(out, s)
 		}
 	}
-	slices.SortFunc(out, func(a, b Slot) int {
-		switch {
-		case a.Version < b.Version:
-			return 1
-		case a.Version > b.Version:
-			return -1
-		}
-		return 0
-	})
+	Order(out)
 	return out, nil
 }
 
@@ -112,6 +105,32 @@ func Failed(all []Slot, version uint64) bool {
 	return ok && s.Trial && s.Left == 0
 }
 
+// Order sorts images, the newest first.
+func Order(all []Slot) {
+	slices.SortFunc(all, func(a, b Slot) int { return cmp.Compare(b.Version, a.Version) })
+}
+
+// Plan tells which of the images on a medium have to go for a newer one, and the name of its file, on trial. The one that runs, or would
+// run, stays.
+func Plan(all []Slot, running, version uint64) (gone []Slot, name string, err error) {
+	now, ok := Running(all, running)
+	if !ok {
+		return nil, "", fmt.Errorf("the image %d that runs is not on the medium", running)
+	}
+	if now.Trial {
+		return nil, "", ErrTrial
+	}
+	if version <= running {
+		return nil, "", fmt.Errorf("the image %d is not newer than %d, which runs", version, running)
+	}
+	for _, other := range all {
+		if other != now {
+			gone = append(gone, other)
+		}
+	}
+	return gone, fmt.Sprintf("cell_%d+%d.efi", version, Tries), nil
+}
+
 // Put writes a new image on trial, of which the statement has been verified, beside the one that runs. Any other goes. Power may be cut
 // at any time: what runs stays as it is, and the new one is there as a whole or not at all.
 func Put(esp string, running uint64, s statement.Statement, image io.Reader) error {
@@ -119,28 +138,20 @@ func Put(esp string, running uint64, s statement.Statement, image io.Reader) err
 	if err != nil {
 		return err
 	}
-	now, ok := Running(all, running)
-	if !ok {
-		return fmt.Errorf("the image %d that runs is not on the medium", running)
-	}
-	if now.Trial {
-		return ErrTrial
-	}
-	if s.Version <= running {
-		return fmt.Errorf("the image %d is not newer than %d, which runs", s.Version, running)
+	gone, name, err := Plan(all, running, s.Version)
+	if err != nil {
+		return err
 	}
 	dir := filepath.Join(esp, Dir)
 	if err := Clean(esp); err != nil {
 		return err
 	}
-	for _, other := range all {
-		if other != now {
-			if err := os.Remove(filepath.Join(dir, other.File)); err != nil {
-				return fmt.Errorf("make room for the image: %w", err)
-			}
+	for _, other := range gone {
+		if err := os.Remove(filepath.Join(dir, other.File)); err != nil {
+			return fmt.Errorf("make room for the image: %w", err)
 		}
 	}
-	f, err := os.CreateTemp(dir, "*"+unfinished)
+	f, err := os.CreateTemp(dir, "*"+Unfinished)
 	if err != nil {
 		return fmt.Errorf("write the image: %w", err)
 	}
@@ -156,18 +167,18 @@ func Put(esp string, running uint64, s statement.Statement, image io.Reader) err
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write the image: %w", err)
 	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, fmt.Sprintf("cell_%d+%d.efi", s.Version, Tries))); err != nil {
+	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
 		return fmt.Errorf("write the image: %w", err)
 	}
 	return sync(esp)
 }
 
-// unfinished ends the names of files of which power may have been cut.
-const unfinished = ".new"
+// Unfinished ends the names of files of which power may have been cut.
+const Unfinished = ".new"
 
 // Clean removes what an interrupted Put left.
 func Clean(esp string) error {
-	left, _ := filepath.Glob(filepath.Join(esp, Dir, "*"+unfinished))
+	left, _ := filepath.Glob(filepath.Join(esp, Dir, "*"+Unfinished))
 	for _, f := range left {
 		if err := os.Remove(f); err != nil {
 			return fmt.Errorf("remove an unfinished image: %w", err)

@@ -61,7 +61,7 @@ func Verify(file []byte, key ed25519.PublicKey) (Statement, error) {
 		return Statement{}, errStatement
 	}
 	if !ed25519.Verify(key, append(line, '\n'), signature) {
-		return Statement{}, errors.New("the image is not signed by the key in this one")
+		return Statement{}, errors.New("the image is not signed by this key")
 	}
 	words := strings.Split(string(line), " ")
 	if len(words) != 4 || words[0] != first {
@@ -98,14 +98,17 @@ func PublicKey(key ed25519.PrivateKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: b}), err
 }
 
-// ParsePublicKey reads what PublicKey wrote.
+// ParsePublicKey reads what PublicKey wrote, or takes the public part of what PrivateKey reads.
 func ParsePublicKey(text []byte) (ed25519.PublicKey, error) {
 	if b, _ := pem.Decode(text); b != nil {
+		if k, err := PrivateKey(text); err == nil {
+			return k.Public().(ed25519.PublicKey), nil
+		}
 		if k, err := x509.ParsePKIXPublicKey(b.Bytes); err == nil {
 			if key, ok := k.(ed25519.PublicKey); ok {
 				return key, nil
 			}
 		}
 	}
-	return nil, errors.New("it is no public key of Ed25519 in PEM")
+	return nil, errors.New("it is no key of Ed25519 in PEM")
 }

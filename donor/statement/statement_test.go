@@ -29,7 +29,7 @@ func TestStatement(t *testing.T) {
 		t.Errorf("%+v %v, want %+v", got, err, s)
 	}
 	if other, _ := keys(t); true {
-		if _, err := Verify(file, other); err == nil || !strings.Contains(err.Error(), "not signed by the key") {
+		if _, err := Verify(file, other); err == nil || !strings.Contains(err.Error(), "not signed by this key") {
 			t.Errorf("another's key: %v", err)
 		}
 	}

@@ -35,6 +35,7 @@ const (
 	espSize = 512 * mib
 	start   = mib
 	sector  = 512
+	espName = "cell-boot"
 )
 
 // Write makes the image at to, which must not exist.
@@ -60,12 +61,31 @@ func Write(to string, files []File) (err error) {
 		}
 	}()
 	table := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, ProtectiveMBR: true, GUID: diskID, Partitions: []*gpt.Partition{{
-		Index: 1, Start: start / sector, End: (start+espSize)/sector - 1, Size: espSize, Type: gpt.EFISystemPartition, Name: "cell-boot", GUID: espID,
+		Index: 1, Start: start / sector, End: (start+espSize)/sector - 1, Size: espSize, Type: gpt.EFISystemPartition, Name: espName, GUID: espID,
 	}}}
 	if err := d.Partition(table); err != nil {
 		return fmt.Errorf("divide the disk: %w", err)
 	}
 	return fill(d, 1, files)
+}
+
+// System finds the system partition of a medium that Write made, a device or a file: where it begins, in bytes.
+func System(medium string) (offset int64, err error) {
+	d, err := diskfs.Open(medium, diskfs.WithOpenMode(diskfs.ReadOnly))
+	if err != nil {
+		return 0, fmt.Errorf("open the medium: %w", err)
+	}
+	defer d.Close()
+	table, err := d.GetPartitionTable()
+	if err != nil {
+		return 0, fmt.Errorf("%s is no medium of a donor: %w", medium, err)
+	}
+	for _, p := range table.GetPartitions() {
+		if g, ok := p.(*gpt.Partition); ok && g.Name == espName && g.Type == gpt.EFISystemPartition {
+			return g.GetStart(), nil
+		}
+	}
+	return 0, fmt.Errorf("%s is no medium of a donor: it has no partition %s", medium, espName)
 }
 
 // stamp sets the time that go-diskfs gives files, which comes from the environment alone, and returns what takes it back. FAT knows none before 1980.

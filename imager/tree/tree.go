@@ -22,6 +22,7 @@ type Spec struct {
 // packages are what a donor needs of the distribution.
 var packages = []string{
 	"systemd", "systemd-sysv", "udev", "dbus", "libnss-systemd", "kmod", "iproute2", "nftables", "e2fsprogs", "systemd-timesyncd", "systemd-resolved", "systemd-boot-efi", "ca-certificates",
+	"libtss2-esys-3.0.2-0", "libtss2-mu0", "libtss2-rc0", // with which systemd speaks to a TPM
 }
 
 // useless are the parts of the kernel's modules that no donor needs, and files that only a person at a shell would: sound, pictures,
@@ -125,7 +126,7 @@ ExecStart=/usr/bin/cell-donor serve
 Environment=HOME=/root
 Restart=always
 RestartSec=2
-CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER
+CapabilityBoundingSet=CAP_SYS_ADMIN CAP_SYS_RESOURCE CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER
 NoNewPrivileges=yes
 RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
 RestrictNamespaces=yes
