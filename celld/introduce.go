@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cell-network/cell/celld/unit"
+	"github.com/cell-network/cell/internal/durable"
 	"github.com/cell-network/cell/sdk/api"
 	"github.com/cell-network/cell/sdk/broker"
 	"github.com/cell-network/cell/sdk/wire"
@@ -30,7 +31,7 @@ func OpenKey(state, hub string) (ed25519.PrivateKey, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		seed = make([]byte, ed25519.SeedSize)
 		_, _ = rand.Read(seed) // never fails
-		err = replace(path, seed, 0o600)
+		err = durable.Write(path, seed, 0o600)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the key of introductions: %w", err)
@@ -39,22 +40,10 @@ func OpenKey(state, hub string) (ed25519.PrivateKey, error) {
 		return nil, fmt.Errorf("open the key of introductions: %s has %d bytes, wanted are %d", path, len(seed), ed25519.SeedSize)
 	}
 	key := ed25519.NewKeyFromSeed(seed)
-	if err := replace(filepath.Join(hub, broker.PublicKeyFile), key.Public().(ed25519.PublicKey), 0o644); err != nil {
+	if err := durable.Write(filepath.Join(hub, broker.PublicKeyFile), key.Public().(ed25519.PublicKey), 0o644); err != nil {
 		return nil, fmt.Errorf("write the public key of introductions: %w", err)
 	}
 	return key, nil
-}
-
-// replace writes a file whole or not at all.
-func replace(path string, data []byte, mode os.FileMode) error {
-	next := path + ".new"
-	if err := os.WriteFile(next, data, mode); err != nil {
-		return err
-	}
-	if err := os.Chmod(next, mode); err != nil {
-		return err
-	}
-	return os.Rename(next, path)
 }
 
 // Introduced is a connection to a cell on which its caller was introduced.

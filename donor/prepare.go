@@ -17,6 +17,7 @@ import (
 	"github.com/cell-network/cell/donor/layout"
 	"github.com/cell-network/cell/donor/medium"
 	"github.com/cell-network/cell/donor/settings"
+	"github.com/cell-network/cell/internal/durable"
 )
 
 // Prepare runs before everything that keeps state: it mounts the system partition to read, takes over the settings, and mounts the
@@ -143,18 +144,7 @@ func write(file, text string) error {
 	if old, err := os.ReadFile(file); err == nil && string(old) == text {
 		return nil
 	}
-	f, err := os.Create(file + ".new")
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), file)
+	return durable.Write(file, []byte(text), 0o644)
 }
 
 // takeOver puts name, network and limits in force.

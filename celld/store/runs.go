@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"github.com/cell-network/cell/internal/durable"
 )
 
 // Kept is how many runs of a job are known.
@@ -82,7 +84,7 @@ func (r *Runs) Of(instance string) []Run {
 func (r *Runs) write() error {
 	data, err := json.Marshal(r.all)
 	if err == nil {
-		err = replace(r.path, data)
+		err = durable.Write(r.path, data, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("write the runs of jobs: %w", err)

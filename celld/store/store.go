@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"github.com/cell-network/cell/internal/durable"
 )
 
 // Root is one wanted tree.
@@ -72,30 +74,8 @@ func (s *Store) Update(change func(map[string]Root)) error {
 	if err != nil {
 		return fmt.Errorf("write wanted cells: %w", err)
 	}
-	if err := replace(s.path, append(data, '\n')); err != nil {
+	if err := durable.Write(s.path, append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write wanted cells: %w", err)
 	}
 	return nil
-}
-
-// replace writes a file whole or not at all.
-func replace(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }

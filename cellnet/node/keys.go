@@ -8,6 +8,7 @@ import (
 	"github.com/cell-network/cell/cellnet/paths"
 	"github.com/cell-network/cell/cellnet/registry"
 	"github.com/cell-network/cell/cellnet/wg"
+	"github.com/cell-network/cell/internal/durable"
 	"github.com/cell-network/cell/sdk/api"
 )
 
@@ -111,10 +112,10 @@ func (n *Node) turn() error {
 	time.Sleep(turnNotice)
 	// First on disk: who starts again goes on with a key that the others know, either one.
 	key, next := n.next, wg.NewKey()
-	if err := replace(n.path("wireguard.key"), key[:]); err != nil {
+	if err := durable.Write(n.path("wireguard.key"), key[:], 0o600); err != nil {
 		return fmt.Errorf("turn to the next key: %w", err)
 	}
-	if err := replace(n.path("wireguard.next"), next[:]); err != nil {
+	if err := durable.Write(n.path("wireguard.next"), next[:], 0o600); err != nil {
 		return fmt.Errorf("turn to the next key: %w", err)
 	}
 	if err := n.dev.SetKey(key); err != nil {

@@ -28,6 +28,7 @@ import (
 	"github.com/cell-network/cell/cellnet/registry"
 	"github.com/cell-network/cell/cellnet/relay"
 	"github.com/cell-network/cell/cellnet/wg"
+	"github.com/cell-network/cell/internal/durable"
 	"github.com/cell-network/cell/sdk/api"
 )
 
@@ -172,7 +173,7 @@ func (n *Node) path(name string) string { return filepath.Join(n.dir, name) }
 func (n *Node) save() error {
 	data, err := json.MarshalIndent(n.state, "", "\t")
 	if err == nil {
-		err = replace(n.path("state.json"), data)
+		err = durable.Write(n.path("state.json"), data, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("save the state: %w", err)
@@ -180,20 +181,12 @@ func (n *Node) save() error {
 	return nil
 }
 
-// replace writes a file that only this user reads, whole or not at all.
-func replace(path string, data []byte) error {
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
-}
-
 // secretFile reads 32 secret bytes, and makes them where there are none.
 func (n *Node) secretFile(name string, make func() []byte) ([]byte, error) {
 	b, err := os.ReadFile(n.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		b = make()
-		err = replace(n.path(name), b)
+		err = durable.Write(n.path(name), b, 0o600)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the key: %w", err)
@@ -222,7 +215,7 @@ func (n *Node) keys() error {
 	copy(n.secret[:], secret)
 	if copy(n.next[:], next); n.next == n.secret { // it had turned to it, and could not make another one
 		n.next = wg.NewKey()
-		err = replace(n.path("wireguard.next"), n.next[:])
+		err = durable.Write(n.path("wireguard.next"), n.next[:], 0o600)
 	}
 	return err
 }

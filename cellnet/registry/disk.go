@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/cell-network/cell/cellnet/record"
+	"github.com/cell-network/cell/internal/durable"
 )
 
 // Save writes all records to a file, whole or not at all.
@@ -17,19 +18,7 @@ func (r *Registry) Save(path string) error {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(raw)))
 		b = append(b, raw...)
 	}
-	next := path + ".new"
-	f, err := os.OpenFile(next, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("save the registry: %w", err)
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(next, path)
-	}
-	if err != nil {
+	if err := durable.Write(path, b, 0o600); err != nil {
 		return fmt.Errorf("save the registry: %w", err)
 	}
 	return nil

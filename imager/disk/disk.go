@@ -10,7 +10,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/diskfs/go-diskfs"
 	"github.com/diskfs/go-diskfs/disk"
@@ -171,7 +173,31 @@ func WriteCD(to, work string, files []File) (err error) {
 	}
 	entry := &iso9660.ElToritoEntry{Platform: iso9660.EFI, Emulation: iso9660.NoEmulation, BootFile: "efi.img"}
 	entry.SetLoadSize(0) // to its end: the field is too small for it
-	return iso.Finalize(iso9660.FinalizeOptions{VolumeIdentifier: "CELL", ElTorito: &iso9660.ElTorito{HideBootCatalog: true, Entries: []*iso9660.ElToritoEntry{entry}}})
+	epoch, err := strconv.ParseInt(os.Getenv(epoch), 10, 64)
+	if err != nil {
+		return fmt.Errorf("read the time of %s: %w", to, err)
+	}
+	at := time.Unix(epoch, 0).UTC()
+	for _, f := range []string{filepath.Join(dir, "efi.img"), dir} {
+		if err := os.Chtimes(f, at, at); err != nil {
+			return err
+		}
+	}
+	if err := iso.Finalize(iso9660.FinalizeOptions{VolumeIdentifier: "CELL", ElTorito: &iso9660.ElTorito{HideBootCatalog: true, Entries: []*iso9660.ElToritoEntry{entry}}}); err != nil {
+		return fmt.Errorf("make the CD: %w", err)
+	}
+	return stampCD(to, at)
+}
+
+// stampCD sets the four times of a CD's primary volume descriptor (ECMA-119, 8.4.26 to 8.4.29), for which go-diskfs takes the present.
+func stampCD(cd string, at time.Time) error {
+	const descriptor, times = 16 * 2048, 813
+	f, err := os.OpenFile(cd, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte(strings.Repeat(at.Format("20060102150405")+"00\x00", 4)), descriptor+times)
+	return errors.Join(err, f.Close())
 }
 
 // identities are those of a disk and of its system partition: of the same content always the same, of another one others, so that a

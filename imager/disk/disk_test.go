@@ -71,3 +71,22 @@ func TestWrite(t *testing.T) {
 		t.Error("half an image was left")
 	}
 }
+
+// Two CDs of the same content are the same bytes, whenever they are made.
+func TestWriteCD(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "program")
+	if err := os.WriteFile(program, []byte(strings.Repeat("0123456789", 300_000)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	one, two := filepath.Join(dir, "one.iso"), filepath.Join(dir, "two.iso")
+	for _, to := range []string{one, two} {
+		if err := WriteCD(to, dir, []File{{Name: "EFI/BOOT/BOOTX64.EFI", From: program}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2100 * time.Millisecond)
+	}
+	if sum(t, one) != sum(t, two) {
+		t.Error("two CDs of the same content differ")
+	}
+}
