@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cell-network/cell/internal/durable"
 	"github.com/cell-network/cell/sdk/manifest"
 )
 
@@ -163,6 +164,9 @@ func stage(m *manifest.Manifest, hash string) error {
 		}
 	}
 	if err := os.Chmod(tmp, 0o755); err != nil {
+		return fmt.Errorf("stage: %w", err)
+	}
+	if err := durable.Sync(tmp); err != nil {
 		return fmt.Errorf("stage: %w", err)
 	}
 	dir := filepath.Join(versions, hash)

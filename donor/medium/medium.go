@@ -218,7 +218,8 @@ type Shape struct {
 func definition(s Shape) string {
 	text := "[Partition]\nType=" + Type + "\nLabel=" + Label + "\nFormat=ext4\nSizeMinBytes=64M\n"
 	if s.Max > 0 {
-		text += fmt.Sprintf("SizeMaxBytes=%d\n", s.Max)
+		// The rest stays free behind it, where it can grow; otherwise the partition comes to lie at the disk's end.
+		text += fmt.Sprintf("SizeMaxBytes=%d\nPaddingWeight=100000\n", s.Max)
 	}
 	if s.Encrypt {
 		text += "Encrypt=tpm2\n"

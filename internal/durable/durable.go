@@ -1,9 +1,10 @@
-// Package durable writes small files that have to be there after a power cut.
+// Package durable writes files that have to be there after a power cut.
 package durable
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -25,6 +26,25 @@ func Write(path string, data []byte, perm os.FileMode) error {
 	}
 	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// Sync brings a directory and all below it to the disk, as what is renamed into its place must be beforehand: otherwise the name is there
+// after a power cut, and the content is not.
+func Sync(dir string) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() && !d.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
 	}
 	return nil
 }

@@ -37,3 +37,24 @@ func TestWrite(t *testing.T) {
 		t.Errorf("it has %q now", b)
 	}
 }
+
+func TestSync(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "a/b"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{"a/b/file", "file"} {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte(f), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("nowhere", filepath.Join(dir, "a/link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Sync(dir); err != nil {
+		t.Error(err)
+	}
+	if err := Sync(filepath.Join(dir, "not")); err == nil {
+		t.Error("a directory that is not there was synced")
+	}
+}
