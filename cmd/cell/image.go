@@ -77,6 +77,7 @@ made, and -o may be given several times:
   .qcow2  a disk for QEMU; needs qemu-img
   .efi    one file that firmware or a boot server starts, and by which "[update] from" of
           donor.toml replaces an older one; with --update-key its signature lies beside it
+  .iso    a CD, or a stick of a virtual machine; nothing on it can be edited
 
 It needs root, mmdebstrap and mksquashfs, and reaches Debian's servers. The root is kept, so that
 the next image of the same release and package takes seconds.`,
