@@ -220,8 +220,10 @@ func (s *server) show() {
 	for line := range strings.Lines(text) {
 		slog.Info(strings.TrimSpace(line))
 	}
-	if serial, err := os.OpenFile("/dev/ttyS0", os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0); err == nil {
-		_, _ = serial.WriteString("\r\ncell: " + strings.ReplaceAll(text, "\n", "\r\ncell: ") + "\r\n")
-		_ = serial.Close()
+	for _, tty := range []string{"/dev/ttyS0", "/dev/ttyAMA0"} {
+		if serial, err := os.OpenFile(tty, os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0); err == nil {
+			_, _ = serial.WriteString("\r\ncell: " + strings.ReplaceAll(text, "\n", "\r\ncell: ") + "\r\n")
+			_ = serial.Close()
+		}
 	}
 }

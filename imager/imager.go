@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +26,6 @@ import (
 // Spec is what an image is made of.
 type Spec struct {
 	Tree    tree.Spec
-	Init    string   // path of cell-init
 	Outputs []string // paths that must not exist; the ends of their names say what they are: see kinds
 	Work    string   // directory for what is made on the way; it is emptied by nobody
 	Cache   string   // directory where roots are kept; empty for none
@@ -37,7 +37,21 @@ type Spec struct {
 	Debug      bool               // with a root shell
 	UpdateKey  ed25519.PrivateKey // signs the image, and the images that may replace it; nil for none
 	SecureBoot Pair               // signs what firmware starts; empty for none
+
+	machine machine
 }
+
+// machine is what differs from one architecture to another.
+type machine struct {
+	efi    string // in the names of files for firmware (UEFI specification, 3.5.1.1)
+	serial string // the kernel's name of the first serial line
+}
+
+// machines are known by Debian's names of their architectures.
+var machines = map[string]machine{"amd64": {"x64", "ttyS0"}, "arm64": {"aa64", "ttyAMA0"}}
+
+// boot is the name of what firmware starts from a medium.
+func (m machine) boot() string { return "EFI/BOOT/BOOT" + strings.ToUpper(m.efi) + ".EFI" }
 
 // Pair are the paths of a key and its certificate, in PEM.
 type Pair struct{ Key, Certificate string }
@@ -67,7 +81,7 @@ func (s *Spec) check() error {
 			programs = append(programs, "qemu-img")
 		}
 	}
-	needed := []string{s.Init, s.Tree.Package}
+	needed := []string{s.Tree.Package}
 	if s.SecureBoot != (Pair{}) {
 		programs = append(programs, "sbsign")
 		needed = append(needed, s.SecureBoot.Key, s.SecureBoot.Certificate)
@@ -84,6 +98,18 @@ func (s *Spec) check() error {
 		if _, err := exec.LookPath(p); err != nil {
 			return fmt.Errorf("%s is not installed", p)
 		}
+	}
+	out, err := exec.Command("dpkg-deb", "-f", s.Tree.Package, "Architecture").Output()
+	if err != nil {
+		return fmt.Errorf("ask %s for its architecture: %w", s.Tree.Package, err)
+	}
+	var ok bool
+	s.Tree.Arch = strings.TrimSpace(string(out))
+	if s.machine, ok = machines[s.Tree.Arch]; !ok {
+		return fmt.Errorf("%s is for %s; images are for %s", s.Tree.Package, s.Tree.Arch, strings.Join(slices.Sorted(maps.Keys(machines)), " and "))
+	}
+	if s.Tree.Kernel == "" {
+		s.Tree.Kernel = "linux-image-" + s.Tree.Arch
 	}
 	return nil
 }
@@ -104,7 +130,7 @@ func Build(ctx context.Context, s Spec, say func(step string)) (err error) {
 	}
 	initrd := filepath.Join(s.Work, "initrd")
 	if err := create(initrd, func(f *os.File) error {
-		return initramfs.Write(f, initramfs.Parts{Init: s.Init, Root: filepath.Join(base, rootImage), Top: top, Modules: filepath.Join(base, modules)})
+		return initramfs.Write(f, initramfs.Parts{Init: filepath.Join(base, initProgram), Root: filepath.Join(base, rootImage), Top: top, Modules: filepath.Join(base, modules)})
 	}); err != nil {
 		return err
 	}
@@ -116,7 +142,7 @@ func Build(ctx context.Context, s Spec, say func(step string)) (err error) {
 	if err := create(image, func(f *os.File) error {
 		return uki.Write(f, uki.Parts{
 			Stub: filepath.Join(base, stub), Kernel: filepath.Join(base, kernel), Initrd: initrd,
-			Cmdline: "console=ttyS0,115200 console=tty0 quiet loglevel=3 panic=10", Uname: string(uname),
+			Cmdline: "console=" + s.machine.serial + ",115200 console=tty0 quiet loglevel=3 panic=10", Uname: string(uname),
 			OSRelease: strings.Join([]string{"ID=cell", "NAME=Cell", `PRETTY_NAME="Cell"`, fmt.Sprintf("VERSION_ID=%d", s.Version), ""}, "\n"),
 		})
 	}); err != nil {
@@ -175,10 +201,10 @@ func (s *Spec) output(ctx context.Context, to, image, menu string) error {
 		return run(ctx, "qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", raw, to)
 	}
 	if filepath.Ext(to) == ".iso" {
-		return disk.WriteCD(to, s.Work, []disk.File{{Name: "EFI/BOOT/BOOTX64.EFI", From: image}}) // nothing on it changes: no menu
+		return disk.WriteCD(to, s.Work, []disk.File{{Name: s.machine.boot(), From: image}}) // nothing on it changes: no menu
 	}
 	return disk.Write(to, []disk.File{
-		{Name: "EFI/BOOT/BOOTX64.EFI", From: menu},
+		{Name: s.machine.boot(), From: menu},
 		{Name: "loader/loader.conf", Text: "timeout 3\neditor no\n"},
 		{Name: slot.Dir + "/" + slot.Name(s.Version), From: image},
 		{Name: settings.File, Text: strings.ReplaceAll(settings.Template(s.Settings), "\n", "\r\n")},
@@ -224,7 +250,7 @@ func lay(ctx context.Context, s Spec, to string) error {
 		if err := os.MkdirAll(wants, 0o755); err != nil {
 			return err
 		}
-		for _, tty := range []string{"tty2", "ttyS0"} {
+		for _, tty := range []string{"tty2", s.machine.serial} {
 			if err := os.Symlink("/etc/systemd/system/cell-shell@.service", filepath.Join(wants, "cell-shell@"+tty+".service")); err != nil {
 				return err
 			}

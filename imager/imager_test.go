@@ -32,11 +32,11 @@ func TestCheck(t *testing.T) {
 		want string
 		spec Spec
 	}{
-		{"ends with .img", Spec{Init: here, Tree: tree.Spec{Package: here}, Outputs: []string{dir + "/donor.vhd"}}},
-		{"is there already", Spec{Init: here, Tree: tree.Spec{Package: here}, Outputs: []string{there}}},
-		{"cell.deb: no such file", Spec{Init: here, Tree: tree.Spec{Package: dir + "/cell.deb"}, Outputs: []string{dir + "/donor.img"}}},
-		{"cell.toml: no such file", Spec{Init: here, Tree: tree.Spec{Package: here}, Trees: []string{dir}, Outputs: []string{dir + "/donor.img"}}},
-		{"no.pem: no such file", Spec{Init: here, Tree: tree.Spec{Package: here}, SecureBoot: Pair{here, dir + "/no.pem"}, Outputs: []string{dir + "/donor.img"}}},
+		{"ends with .img", Spec{Tree: tree.Spec{Package: here}, Outputs: []string{dir + "/donor.vhd"}}},
+		{"is there already", Spec{Tree: tree.Spec{Package: here}, Outputs: []string{there}}},
+		{"cell.deb: no such file", Spec{Tree: tree.Spec{Package: dir + "/cell.deb"}, Outputs: []string{dir + "/donor.img"}}},
+		{"cell.toml: no such file", Spec{Tree: tree.Spec{Package: here}, Trees: []string{dir}, Outputs: []string{dir + "/donor.img"}}},
+		{"no.pem: no such file", Spec{Tree: tree.Spec{Package: here}, SecureBoot: Pair{here, dir + "/no.pem"}, Outputs: []string{dir + "/donor.img"}}},
 	} {
 		if err := Build(context.Background(), c.spec, func(step string) { t.Errorf("%s: %s was begun", c.want, step) }); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %s", err, c.want)

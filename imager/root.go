@@ -22,8 +22,9 @@ const (
 	modules       = "modules"
 	kernel        = "vmlinuz"
 	kernelVersion = "uname"
-	stub          = "linuxx64.efi.stub"
-	menuProgram   = "systemd-bootx64.efi"
+	stub          = "stub.efi"
+	menuProgram   = "menu.efi"
+	initProgram   = "cell-init"
 	inside        = "packages"       // of the distribution, with their versions
 	insideCell    = "cell.spdx.json" // what is inside of Cell's own package
 )
@@ -37,11 +38,11 @@ func root(ctx context.Context, s Spec, say func(string)) (string, error) {
 	kept := filepath.Join(s.Cache, key)
 	if s.Cache != "" && !s.Anew {
 		if st, err := os.Stat(kept); err == nil {
-			say(fmt.Sprintf("root of Debian %s, as it was made on %s (--anew makes it anew)", s.Tree.Release, st.ModTime().Format(time.DateOnly)))
+			say(fmt.Sprintf("root of Debian %s for %s, as it was made on %s (--anew makes it anew)", s.Tree.Release, s.Tree.Arch, st.ModTime().Format(time.DateOnly)))
 			return kept, nil
 		}
 	}
-	say("root of Debian " + s.Tree.Release)
+	say("root of Debian " + s.Tree.Release + " for " + s.Tree.Arch)
 	dir, made := filepath.Join(s.Work, "root"), filepath.Join(s.Work, "made")
 	if err := tree.Make(ctx, s.Tree, dir); err != nil {
 		return "", err
@@ -60,11 +61,12 @@ func root(ctx context.Context, s Spec, say func(string)) (string, error) {
 		return "", err
 	}
 	for from, to := range map[string]string{
-		"boot/vmlinuz-" + version:                      kernel,
-		"usr/lib/systemd/boot/efi/linuxx64.efi.stub":   stub,
-		"usr/lib/systemd/boot/efi/systemd-bootx64.efi": menuProgram,
-		strings.TrimPrefix(layout.CellBOM, "/"):        insideCell,
-		strings.TrimPrefix(layout.Packages, "/"):       inside,
+		"boot/vmlinuz-" + version:                                        kernel,
+		"usr/lib/systemd/boot/efi/linux" + s.machine.efi + ".efi.stub":   stub,
+		"usr/lib/systemd/boot/efi/systemd-boot" + s.machine.efi + ".efi": menuProgram,
+		"usr/bin/cell-init":                                              initProgram,
+		strings.TrimPrefix(layout.CellBOM, "/"):                          insideCell,
+		strings.TrimPrefix(layout.Packages, "/"):                         inside,
 	} {
 		if err := run(ctx, "cp", filepath.Join(dir, from), filepath.Join(made, to)); err != nil {
 			return "", err
@@ -94,7 +96,7 @@ func root(ctx context.Context, s Spec, say func(string)) (string, error) {
 // identity names what a root is made of: what the caller says, the package's bytes, and how this version makes roots.
 func identity(s tree.Spec) (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q %q\n", s.Release, s.Kernel, tree.Recipe(), names)
+	fmt.Fprintf(h, "%q %q %q %q %q\n", s.Release, s.Arch, s.Kernel, tree.Recipe(), names)
 	f, err := os.Open(s.Package)
 	if err != nil {
 		return "", err

@@ -82,18 +82,34 @@ func (m *maker) image(number int, name string, more ...string) string {
 	return path
 }
 
+// computer is a kind: QEMU's program and arguments for it, and its firmware's code and variables.
+type computer struct {
+	qemu       string
+	args       func() []string
+	code, vars string
+}
+
+var (
+	pc = computer{"qemu-system-x86_64", func() []string { return append(accelerator(), "-machine", "q35") }, "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"}
+	// Its firmware demands signatures, and keeps its keys in system management mode, which not every hypervisor has.
+	strict = computer{"qemu-system-x86_64", func() []string {
+		return append(translation(), "-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on")
+	}, "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd"}
+	arm = computer{"qemu-system-aarch64", func() []string { return append(translation(), "-machine", "virt") }, "/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"}
+)
+
 // donor is a computer that starts from a medium.
 type donor struct {
-	t      *testing.T
-	dir    string // with the sockets of its network card
-	disk   string // the medium, raw
-	more   []string
-	secure bool   // its firmware demands signatures
-	tpm    string // directory of the state of its TPM; empty for none
-	qemu   *exec.Cmd
-	gone   chan struct{} // closed when QEMU has ended
-	said   *record
-	keys   io.Writer // the serial line
+	t    *testing.T
+	dir  string // with the sockets of its network card
+	disk string // the medium, raw
+	more []string
+	kind computer
+	tpm  string // directory of the state of its TPM; empty for none
+	qemu *exec.Cmd
+	gone chan struct{} // closed when QEMU has ended
+	said *record
+	keys io.Writer // the serial line
 }
 
 // record is what the serial console said since the power was switched on.
@@ -119,11 +135,11 @@ func (r *record) String() string {
 }
 
 // newDonor makes a computer with a copy of an image on a larger medium. more are arguments of QEMU.
-func newDonor(t *testing.T, image string, more ...string) *donor {
+func newDonor(t *testing.T, kind computer, image string, more ...string) *donor {
 	t.Helper()
-	d := &donor{t: t, dir: t.TempDir(), more: more}
+	d := &donor{t: t, kind: kind, dir: t.TempDir(), more: more}
 	d.disk = filepath.Join(d.dir, "medium.img")
-	for _, c := range [][]string{{"cp", "--sparse=always", image, d.disk}, {"truncate", "-s", "1G", d.disk}, {"cp", "/usr/share/OVMF/OVMF_VARS_4M.fd", d.vars()}} {
+	for _, c := range [][]string{{"cp", "--sparse=always", image, d.disk}, {"truncate", "-s", "1G", d.disk}, {"cp", kind.vars, d.vars()}} {
 		if _, err := command(d.dir, c[0], c[1:]...); err != nil {
 			t.Fatal(err)
 		}
@@ -163,20 +179,14 @@ func (d *donor) slots() string {
 // on switches the power on.
 func (d *donor) on() {
 	d.t.Helper()
-	args, code := append(accelerator(), "-machine", "q35"), "/usr/share/OVMF/OVMF_CODE_4M.fd"
-	if d.secure {
-		// This firmware keeps its keys in system management mode, which not every hypervisor has.
-		args = append(translation(), "-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on")
-		code = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
-	}
-	args = append(args, "-smp", "1", "-m", "512", "-nodefaults", "-display", "none",
-		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+code, "-drive", "if=pflash,format=raw,unit=1,file="+d.vars(),
+	args := append(d.kind.args(), "-smp", "1", "-m", "512", "-nodefaults", "-display", "none",
+		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+d.kind.code, "-drive", "if=pflash,format=raw,unit=1,file="+d.vars(),
 		"-drive", "file="+d.disk+",format=raw,if=virtio", "-serial", "stdio", "-device", "virtio-rng-pci")
 	args = append(args, "-qmp", "unix:"+filepath.Join(d.dir, "qmp.sock")+",server=on,wait=off")
 	if d.tpm != "" {
 		args = append(args, d.startTPM()...)
 	}
-	d.qemu = exec.Command("qemu-system-x86_64", append(args, d.more...)...)
+	d.qemu = exec.Command(d.kind.qemu, append(args, d.more...)...)
 	d.said = &record{}
 	if dir := os.Getenv("CELL_TEST_CONSOLES"); dir != "" {
 		var err error
@@ -307,7 +317,7 @@ func TestDonor(t *testing.T) {
 		before := digest(t, foreign)
 		guest, hub := founder(t)
 		dir := t.TempDir()
-		d := newDonor(t, image, append(card(dir), attach(foreign, "foreign")...)...)
+		d := newDonor(t, pc, image, append(card(dir), attach(foreign, "foreign")...)...)
 		hub.join(dir)
 		d.set("name = \"attic\"\r\njoin = \"" + guest.run("cell invite") + "\"\r\n[network]\r\naddress = [\"10.0.0.9/24\"]\r\n")
 		d.on()
@@ -332,7 +342,7 @@ func TestDonor(t *testing.T) {
 		m, image := m()
 		next := m.image(nextImage, "donor.efi")
 		port, half := serve(t, next)
-		d := newDonor(t, image, "-nic", "user,model=virtio-net-pci")
+		d := newDonor(t, pc, image, "-nic", "user,model=virtio-net-pci")
 		d.set(fmt.Sprintf("[update]\nfrom = \"http://10.0.2.2:%d/donor.efi\"\n", port)) // QEMU's address of this machine's loopback
 		d.on()
 		d.says(fmt.Sprintf("cell: image: %d; getting %d", firstImage, nextImage), 1)
@@ -385,7 +395,7 @@ func TestDonor(t *testing.T) {
 	t.Run("settings", func(t *testing.T) {
 		m, _ := m()
 		full := filepath.Join(t.TempDir(), "full.img")
-		d := newDonor(t, m.image(firstImage, "donor.img", "--debug"))
+		d := newDonor(t, pc, m.image(firstImage, "donor.img", "--debug"))
 		d.set("name = \"attic\"\nnmae = \"cellar\"\n")
 		d.on()
 		d.says(`cell: donor.toml:2: there is no setting "nmae"`, 1)
@@ -435,7 +445,7 @@ func TestDonor(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := digest(t, foreign)
-		d := newDonor(t, image, append(attach(foreign, "foreign"), attach(empty, "empty")...)...)
+		d := newDonor(t, pc, image, append(attach(foreign, "foreign"), attach(empty, "empty")...)...)
 		d.set("[data]\ndisk = \"/dev/disk/by-id/virtio-foreign\"\n")
 		d.on()
 		d.says("/dev/disk/by-id/virtio-foreign has something on it and is left alone", 1)
@@ -460,7 +470,7 @@ func TestDonor(t *testing.T) {
 			t.Skip("swtpm is not installed (packaging/deps.sh vm installs it)")
 		}
 		_, image := m()
-		d := newDonor(t, image)
+		d := newDonor(t, pc, image)
 		d.tpm = t.TempDir()
 		for range 2 {
 			d.on()
@@ -482,6 +492,42 @@ func TestDonor(t *testing.T) {
 		d.says("is encrypted to a TPM, and this computer has none", 1)
 	})
 
+	// The same for computers with ARM's processor. Programs of the root run by QEMU while it is made, of which only that build knows.
+	t.Run("arm64", func(t *testing.T) {
+		static, err := exec.LookPath("qemu-aarch64-static")
+		if err != nil {
+			t.Skip("qemu-user-static is not installed")
+		}
+		if _, err := os.Stat(arm.code); err != nil {
+			t.Skip("qemu-efi-aarch64 and qemu-system-arm are not installed")
+		}
+		m, packages := newMaker(t), t.TempDir()
+		if _, err := command("..", "packaging/packages.sh", packages, "arm64"); err != nil {
+			t.Fatal(err)
+		}
+		image := filepath.Join(t.TempDir(), "donor.img")
+		// binfmt_misc of a user namespace is that namespace's alone since Linux 6.7.
+		c := exec.Command("sh", "-ec", `mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
+printf '%s' ':aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:'"$1:F" >/proc/sys/fs/binfmt_misc/register
+./cell image build --package "$2"/*.deb -o "$3"`, "sh", static, packages, image)
+		c.Dir = m.dir
+		all := []syscall.SysProcIDMap{{Size: 65536}}
+		c.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: all, GidMappings: all, GidMappingsEnableSetgroups: true,
+			Credential: &syscall.Credential{}, Pdeathsig: syscall.SIGKILL,
+		}
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		d := newDonor(t, arm, image)
+		for range 2 {
+			d.on()
+			d.says("cell: ready: ", 1)
+			d.says("cell: data: /dev/vda2", 1)
+			d.cut()
+		}
+	})
+
 	// Firmware that demands signatures starts what is signed by its key, and nothing else.
 	t.Run("secureboot", func(t *testing.T) {
 		m, _ := m()
@@ -497,11 +543,7 @@ func TestDonor(t *testing.T) {
 			{dir + "/other.key", dir + "/other.pem", "Access Denied"},
 			{dir + "/own.key", own + ".pem", "cell: ready: "},
 		} {
-			d := newDonor(t, m.image(firstImage, "donor.img", "--secure-boot-key", c.key, "--secure-boot-cert", c.cert))
-			d.secure = true
-			if _, err := command(dir, "cp", "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd", d.vars()); err != nil {
-				t.Fatal(err)
-			}
+			d := newDonor(t, strict, m.image(firstImage, "donor.img", "--secure-boot-key", c.key, "--secure-boot-cert", c.cert))
 			d.on()
 			d.says(c.want, 1)
 			d.cut()

@@ -30,7 +30,7 @@ func main() {
 
 // say tells the screen and a serial line, whichever of them is the kernel's console.
 func say(text string) {
-	for _, tty := range []string{"/dev/tty0", "/dev/ttyS0"} {
+	for _, tty := range []string{"/dev/tty0", "/dev/ttyS0", "/dev/ttyAMA0"} {
 		if f, err := os.OpenFile(tty, os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0); err == nil {
 			_, _ = f.WriteString(text)
 			f.Close()

@@ -81,10 +81,10 @@ made, and -o may be given several times:
 
 It needs root, mmdebstrap and mksquashfs, and reaches Debian's servers. The root is kept, so that
 the next image of the same release and package takes seconds.`,
-		Example: "  sudo cell image build --package cell_0.1.0_amd64.deb --join $(cell invite --role donor --for 24h) -o donor.img",
+		Example: "  sudo cell image build --package cell_0.1.0_amd64.deb --join - -o donor.img <token",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if deb == "" {
-				return errors.New("image build: --package is missing: the path of Cell's .deb")
+				return errors.New("image build: --package is missing: the path of Cell's .deb, amd64 or arm64")
 			}
 			if err := buildImage(c, spec, tree.Spec{Release: release, Kernel: kernel, Package: deb}, updateKey); err != nil {
 				return fmt.Errorf("image build: %w", err)
@@ -94,7 +94,7 @@ the next image of the same release and package takes seconds.`,
 	}
 	f := c.Flags()
 	f.StringArrayVarP(&spec.Outputs, "output", "o", []string{"donor.img"}, "the image; its end says what kind it is")
-	f.StringVar(&deb, "package", "", "path of Cell's .deb")
+	f.StringVar(&deb, "package", "", "path of Cell's .deb, amd64 or arm64")
 	f.StringVar(&spec.Settings.Join, "join", "", "token with which the machine joins a tissue (- reads it from standard input)")
 	f.StringVar(&spec.Settings.Name, "name", "", "what the machine is called (default donor- and a part of its id)")
 	f.StringVar(&spec.Settings.Update.From, "update-from", "", "address at which newer images are found")
@@ -106,7 +106,7 @@ the next image of the same release and package takes seconds.`,
 	f.BoolVar(&spec.Debug, "debug", false, "with a root shell on the second console and the serial line")
 	f.BoolVar(&spec.Anew, "anew", false, "make the root anew, with the packages of today")
 	f.StringVar(&release, "release", "bookworm", "release of Debian")
-	f.StringVar(&kernel, "kernel", "linux-image-amd64", "package of the kernel")
+	f.StringVar(&kernel, "kernel", "", "package of the kernel (default linux-image- and the architecture of --package)")
 	c.MarkFlagsRequiredTogether("secure-boot-key", "secure-boot-cert")
 	return c
 }
@@ -117,11 +117,6 @@ func buildImage(c *cobra.Command, spec imager.Spec, root tree.Spec, updateKey st
 		return err
 	}
 	spec.Tree = root
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	spec.Init = filepath.Join(filepath.Dir(self), "cell-init")
 	if spec.Settings.Join == "-" {
 		line, err := bufio.NewReader(c.InOrStdin()).ReadString('\n')
 		if spec.Settings.Join = strings.TrimSpace(line); spec.Settings.Join == "" {

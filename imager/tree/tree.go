@@ -2,6 +2,7 @@
 package tree
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 // Spec is what a root is made of.
 type Spec struct {
 	Release string // of Debian
+	Arch    string // Debian's name of the architecture
 	Kernel  string // name of the package of the kernel
 	Package string // path of Cell's .deb
 }
@@ -40,8 +42,8 @@ const useless = `cd "$1"
 		fs/hpfs fs/jffs2 fs/omfs fs/qnx4 fs/qnx6 fs/romfs fs/sysv fs/ubifs fs/zonefs \
 		net/wireless net/mac80211 net/bluetooth net/nfc net/mac802154 net/ieee802154 net/6lowpan net/sunrpc net/rxrpc net/ceph net/sctp net/dccp net/tipc net/rds \
 		net/phonet net/netrom net/rose net/ax25 net/lapb net/x25 net/smc net/can net/9p net/atm net/appletalk net/batman-adv net/qrtr)
-rm -rf usr/share/doc usr/share/man usr/share/locale usr/share/info var/cache/apt var/lib/apt/lists tmp/* usr/lib/x86_64-linux-gnu/gconv usr/lib/udev/hwdb.d \
-	usr/share/perl usr/share/perl5 usr/lib/x86_64-linux-gnu/perl usr/lib/x86_64-linux-gnu/perl-base usr/bin/perl* usr/share/cell/goproxy usr/share/initramfs-tools
+rm -rf usr/share/doc usr/share/man usr/share/locale usr/share/info var/cache/apt var/lib/apt/lists tmp/* usr/lib/*-linux-gnu/gconv usr/lib/udev/hwdb.d \
+	usr/share/perl usr/share/perl5 usr/lib/*-linux-gnu/perl usr/lib/*-linux-gnu/perl-base usr/bin/perl* usr/share/cell/goproxy usr/share/initramfs-tools
 rm -rf var/log/* var/cache/ldconfig var/cache/debconf/*-old var/lib/dpkg/*-old etc/*- usr/share/zoneinfo/right
 mkdir -p var/cache/apt var/lib/apt/lists var/log/private
 for v in usr/lib/modules/*; do depmod -b . "${v##*/}"; done
@@ -81,14 +83,18 @@ func Make(ctx context.Context, s Spec, to string) error {
 	hooks := []string{
 		strings.ReplaceAll(kernel, "KERNEL", s.Kernel), strings.ReplaceAll(cell, "PACKAGE", quote(s.Package)), strings.NewReplacer("LIST", layout.Packages, "BOM", layout.CellBOM).Replace(list), useless,
 	}
-	args := []string{"--quiet", "--variant=essential", "--include=" + strings.Join(packages, ",")}
+	args := []string{"--quiet", "--variant=essential", "--architectures=" + s.Arch, "--include=" + strings.Join(packages, ",")}
 	for _, h := range hooks {
 		args = append(args, "--customize-hook="+h)
 	}
 	c := exec.CommandContext(ctx, "mmdebstrap", append(args, s.Release, to)...)
 	c.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=0")
 	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("make the root: mmdebstrap: %w\n%s", err, out)
+		hint := ""
+		if bytes.Contains(out, []byte("can neither be executed natively")) || bytes.Contains(out, []byte("Exec format error")) {
+			hint = "\nIts programs run while it is made: another computer of the architecture " + s.Arch + " can, or this one with qemu-user-static."
+		}
+		return fmt.Errorf("make the root: mmdebstrap: %w\n%s%s", err, out, hint)
 	}
 	return configure(to)
 }
