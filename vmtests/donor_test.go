@@ -359,13 +359,13 @@ func TestDonor(t *testing.T) {
 		if got, want := d.slots(), slot.Name(firstImage)+" "+slot.Name(nextImage); got != want {
 			t.Errorf("on the medium are %s, want %s", got, want)
 		}
-		// The next one is broken: its initial RAM disk has zeroes in its midst.
+		// The next one is broken: its initial RAM disk has zeroes where a part of it begins.
 		broken := filepath.Join(d.dir, "broken.efi")
 		b, err := os.ReadFile(next)
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := bytes.Index(b, []byte("hsqs")) // a squashfs begins
+		at := bytes.Index(b, []byte("hsqs")) // the root, or the module that reads it
 		if at < 0 {
 			t.Fatal("there is no root in the image")
 		}
@@ -388,8 +388,12 @@ func TestDonor(t *testing.T) {
 			t.Errorf("on the medium are %s, want %s", got, want)
 		}
 		d.on()
-		d.says("cell-init: mount /root.img: ", 4) // says it three times before each new start
+		d.says("cell-init: starting the machine anew", 3*slot.Tries) // it says so three times at each
 		d.says(fmt.Sprintf("cell: image: %d", nextImage), 1)
+		d.cut()
+		if got, want := d.slots(), slot.Name(nextImage)+fmt.Sprintf(" cell_%d+0-%d.efi", nextImage+1, slot.Tries); got != want {
+			t.Errorf("on the medium are %s, want %s", got, want)
+		}
 	})
 
 	t.Run("settings", func(t *testing.T) {
