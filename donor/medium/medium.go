@@ -218,8 +218,8 @@ type Shape struct {
 func definition(s Shape) string {
 	text := "[Partition]\nType=" + Type + "\nLabel=" + Label + "\nFormat=ext4\nSizeMinBytes=64M\n"
 	if s.Max > 0 {
-		// The rest stays free behind it, where it can grow; otherwise the partition comes to lie at the disk's end.
-		text += fmt.Sprintf("SizeMaxBytes=%d\nPaddingWeight=100000\n", s.Max)
+		// What it does not take stays free behind it, where it can grow; without padding the partition comes to lie at the disk's end.
+		text += fmt.Sprintf("SizeMaxBytes=%d\nWeight=1000000\nPaddingWeight=1\n", s.Max)
 	}
 	if s.Encrypt {
 		text += "Encrypt=tpm2\n"
@@ -229,14 +229,6 @@ func definition(s Shape) string {
 
 // Make makes the partition of a choice, or lets it grow into the free space behind it. It returns its device.
 func Make(ctx context.Context, c Choice, shape Shape) (string, error) {
-	dir, err := os.MkdirTemp("", "repart-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.WriteFile(filepath.Join(dir, "data.conf"), []byte(definition(shape)), 0o644); err != nil {
-		return "", err
-	}
 	disk, mode := c.Make, "refuse" // a partition table has to be there
 	if c.Partition != "" {
 		disk = Whole(c.Partition)
@@ -244,12 +236,12 @@ func Make(ctx context.Context, c Choice, shape Shape) (string, error) {
 	if c.Whole {
 		mode = "require" // none may be there
 	}
-	out, err := exec.CommandContext(ctx, "systemd-repart", "--dry-run=no", "--definitions="+dir, "--empty="+mode, "--seed=random", disk).CombinedOutput()
+	err := repart(ctx, disk, mode, definition(shape))
 	if c.Partition != "" {
 		return c.Partition, nil // that it cannot grow is no reason not to use it
 	}
 	if err != nil {
-		return "", fmt.Errorf("make the partition for data on %s: %w\n%s", disk, err, bytes.TrimSpace(out))
+		return "", fmt.Errorf("make the partition for data on %s: %w", disk, err)
 	}
 	// The kernel knows it now, udev a moment later.
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
@@ -261,6 +253,23 @@ func Make(ctx context.Context, c Choice, shape Shape) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("make the partition for data on %s: it does not appear", disk)
+}
+
+// repart makes the partition of a definition on a disk, or lets it grow. empty says what is done with a disk without a table (systemd-repart(8)).
+func repart(ctx context.Context, disk, empty, definition string) error {
+	dir, err := os.MkdirTemp("", "repart-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "data.conf"), []byte(definition), 0o644); err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, "systemd-repart", "--dry-run=no", "--definitions="+dir, "--empty="+empty, "--seed=random", disk).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("systemd-repart: %w\n%s", err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // Mount mounts the partition for data at a directory: it opens it where it is encrypted, repairs it after a power cut and lets the file
