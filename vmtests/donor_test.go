@@ -426,7 +426,7 @@ func TestDonor(t *testing.T) {
 			t.Fatal(err)
 		}
 		filler := blank(t, d.dir, "filler")
-		if err := os.WriteFile(filler, bytes.Repeat([]byte("x"), 600<<20), 0o644); err != nil {
+		if err := os.WriteFile(filler, bytes.Repeat([]byte("x"), 720<<20), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := command(d.dir, "e2fsck", "-fp", full); err != nil && !strings.Contains(err.Error(), "exit status 1") {
