@@ -64,9 +64,9 @@ func root(ctx context.Context, s Spec, say func(string)) (string, error) {
 		"boot/vmlinuz-" + version:                                        kernel,
 		"usr/lib/systemd/boot/efi/linux" + s.machine.efi + ".efi.stub":   stub,
 		"usr/lib/systemd/boot/efi/systemd-boot" + s.machine.efi + ".efi": menuProgram,
-		"usr/bin/cell-init":                                              initProgram,
-		strings.TrimPrefix(layout.CellBOM, "/"):                          insideCell,
-		strings.TrimPrefix(layout.Packages, "/"):                         inside,
+		"usr/bin/cell-init":                      initProgram,
+		strings.TrimPrefix(layout.CellBOM, "/"):  insideCell,
+		strings.TrimPrefix(layout.Packages, "/"): inside,
 	} {
 		if err := run(ctx, "cp", filepath.Join(dir, from), filepath.Join(made, to)); err != nil {
 			return "", err
