@@ -1,6 +1,7 @@
 package donor
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -60,5 +61,15 @@ func TestUnits(t *testing.T) {
 	}
 	if got := strings.Join(limits(settings.Limits{CPU: 1.5, Memory: 512}), " "); got != "CPUQuota=150% MemoryMax=512" {
 		t.Error(got)
+	}
+}
+
+func TestSaid(t *testing.T) {
+	for out, want := range map[string]string{
+		"": "exit status 1", "  build\ncell: shop: no\nhint: x\n": "shop: no", "cp: a\ncp: cannot create directory\n\n": "cp: cannot create directory",
+	} {
+		if got := said([]byte(out), errors.New("exit status 1")); got != want {
+			t.Errorf("%q: %s, want %s", out, got, want)
+		}
 	}
 }

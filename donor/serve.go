@@ -162,14 +162,20 @@ func (s *server) grow(ctx context.Context) {
 	slog.Info("the disk with the data has grown", "bytes", s.size, "err", err)
 }
 
-// said is what a command said of its failure.
+// said is what a command said of its failure: what cell begins with its name, or the last line of another one.
 func said(out []byte, err error) string {
+	last := err.Error()
 	for line := range strings.Lines(string(out)) {
-		if text, ok := strings.CutPrefix(strings.TrimSpace(line), "cell: "); ok {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		text, ok := strings.CutPrefix(line, "cell: ")
+		if ok {
 			return text
 		}
+		last = text
 	}
-	return err.Error()
+	return last
 }
 
 // trees starts what the image brings: its programs replace those of an older image, its data stays.
@@ -179,6 +185,9 @@ func (s *server) trees(ctx context.Context) {
 	}
 	all, _ := os.ReadDir(layout.Trees) // there may be none
 	s.view.Trees = ""
+	if err := os.MkdirAll(cells, 0o755); err != nil { // nothing has made it where nothing is kept
+		s.view.Trees = err.Error()
+	}
 	for _, t := range all {
 		dir := filepath.Join(cells, t.Name())
 		for _, argv := range [][]string{{"cp", "-a", "--remove-destination", "-T", filepath.Join(layout.Trees, t.Name()), dir}, {"sync", "-f", dir}, {"cell", "mitosis", dir}} {

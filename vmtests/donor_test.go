@@ -448,11 +448,12 @@ func TestDonor(t *testing.T) {
 		if _, err := command(dir, "mkfs.ext4", "-q", "-L", "photos", foreign); err != nil {
 			t.Fatal(err)
 		}
-		before := digest(t, foreign)
+		before, nothing := digest(t, foreign), digest(t, empty)
 		d := newDonor(t, pc, image, append(attach(foreign, "foreign"), attach(empty, "empty")...)...)
 		d.set("[data]\ndisk = \"/dev/disk/by-id/virtio-foreign\"\n")
 		d.on()
 		d.says("/dev/disk/by-id/virtio-foreign has something on it and is left alone", 1)
+		d.says("cell: ready: ", 1) // from memory
 		d.cut()
 		if digest(t, foreign) != before {
 			t.Fatal("the data of another was written to")
@@ -460,8 +461,12 @@ func TestDonor(t *testing.T) {
 		d.set("[data]\ndisk = \"/dev/disk/by-id/virtio-empty\"\n")
 		for range 2 {
 			d.on()
-			d.says("cell: data: /dev/vdc1", 1)
+			d.says("1, 179.7M, not encrypted", 1) // of the 200 MB disk, whichever name it has
+			d.says("cell: ready: ", 1)
 			d.cut()
+		}
+		if digest(t, empty) == nothing {
+			t.Error("nothing was written to the disk that was named")
 		}
 		if digest(t, foreign) != before {
 			t.Fatal("the data of another was written to")
