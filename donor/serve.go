@@ -190,12 +190,14 @@ func (s *server) trees(ctx context.Context) {
 	}
 	for _, t := range all {
 		dir := filepath.Join(cells, t.Name())
-		for _, argv := range [][]string{{"cp", "-a", "--remove-destination", "-T", filepath.Join(layout.Trees, t.Name()), dir}, {"sync", "-f", dir}, {"cell", "mitosis", dir}} {
-			if out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
-				slog.Error("start a tree of the image", "tree", t.Name(), "err", err, "out", string(out))
-				s.view.Trees = fmt.Sprintf("the tree %s does not start: %s", t.Name(), said(out, err))
-				break
-			}
+		err := place(filepath.Join(layout.Trees, t.Name()), dir)
+		var out []byte
+		if err == nil {
+			out, err = exec.CommandContext(ctx, "cell", "mitosis", dir).CombinedOutput()
+		}
+		if err != nil {
+			slog.Error("start a tree of the image", "tree", t.Name(), "err", err, "out", string(out))
+			s.view.Trees = fmt.Sprintf("the tree %s does not start: %s", t.Name(), said(out, err))
 		}
 	}
 	s.treesStarted, s.treesDue = s.view.Trees == "", time.Now().Add(time.Minute)
