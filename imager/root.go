@@ -60,13 +60,14 @@ func root(ctx context.Context, s Spec, say func(string)) (string, error) {
 	if err := os.WriteFile(filepath.Join(made, kernelVersion), []byte(version), 0o644); err != nil {
 		return "", err
 	}
+	efi := "usr/lib/systemd/boot/efi/"
 	for from, to := range map[string]string{
-		"boot/vmlinuz-" + version:                                        kernel,
-		"usr/lib/systemd/boot/efi/linux" + s.machine.efi + ".efi.stub":   stub,
-		"usr/lib/systemd/boot/efi/systemd-boot" + s.machine.efi + ".efi": menuProgram,
-		"usr/bin/cell-init":                      initProgram,
-		strings.TrimPrefix(layout.CellBOM, "/"):  insideCell,
-		strings.TrimPrefix(layout.Packages, "/"): inside,
+		"boot/vmlinuz-" + version:                     kernel,
+		efi + "linux" + s.machine.efi + ".efi.stub":   stub,
+		efi + "systemd-boot" + s.machine.efi + ".efi": menuProgram,
+		"usr/bin/cell-init":                           initProgram,
+		strings.TrimPrefix(layout.CellBOM, "/"):       insideCell,
+		strings.TrimPrefix(layout.Packages, "/"):      inside,
 	} {
 		if err := run(ctx, "cp", filepath.Join(dir, from), filepath.Join(made, to)); err != nil {
 			return "", err
