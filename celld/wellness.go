@@ -87,7 +87,7 @@ func (s *Server) startAgain(ctx context.Context, name, run, why string) {
 	if err := s.Systemd.Detail(ctx, &st); err != nil || st.Run != run || st.Service != "active" {
 		return
 	}
-	if err := s.Systemd.Restart(ctx, unit.ServiceUnit(name)); err != nil {
+	if err := s.Systemd.TryRestart(ctx, unit.ServiceUnit(name)); err != nil {
 		s.Log.Error("start the unhealthy cell again", "cell", name, "error", err)
 	}
 	s.mu.Lock()

@@ -353,6 +353,11 @@ func (c *Conn) Restart(ctx context.Context, name string) error {
 	return c.job(ctx, name, "RestartUnit", name, "replace")
 }
 
+// TryRestart restarts a unit and waits, unless it was stopped meanwhile.
+func (c *Conn) TryRestart(ctx context.Context, name string) error {
+	return c.job(ctx, name, "TryRestartUnit", name, "replace")
+}
+
 // Stop stops a unit and waits; one that is not loaded is stopped already.
 func (c *Conn) Stop(ctx context.Context, name string) error {
 	err := c.job(ctx, name, "StopUnit", name, "replace")
