@@ -3,6 +3,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,6 +57,10 @@ func Open(dir string) (*Store, error) {
 func (s *Store) Roots() map[string]Root {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.copied()
+}
+
+func (s *Store) copied() map[string]Root {
 	out := make(map[string]Root, len(s.roots))
 	for k, r := range s.roots {
 		r.Stopped, r.Replicas = slices.Clone(r.Stopped), maps.Clone(r.Replicas)
@@ -65,17 +70,24 @@ func (s *Store) Roots() map[string]Root {
 	return out
 }
 
-// Update changes the roots and writes them; the file is replaced whole, so a crash leaves the old or the new one.
+// Update changes the roots and writes them, unless nothing changes: a full disk starts what it started before. The file is replaced whole,
+// so a crash leaves the old or the new one, and after an error the roots are as they were.
 func (s *Store) Update(change func(map[string]Root)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	change(s.roots)
-	data, err := json.MarshalIndent(s.roots, "", "\t")
+	roots := s.copied()
+	change(roots)
+	data, err := json.MarshalIndent(roots, "", "\t")
 	if err != nil {
 		return fmt.Errorf("write wanted cells: %w", err)
 	}
-	if err := durable.Write(s.path, append(data, '\n'), 0o600); err != nil {
+	data = append(data, '\n')
+	if written, err := os.ReadFile(s.path); err == nil && bytes.Equal(written, data) {
+		return nil
+	}
+	if err := durable.Write(s.path, data, 0o600); err != nil {
 		return fmt.Errorf("write wanted cells: %w", err)
 	}
+	s.roots = roots
 	return nil
 }

@@ -37,3 +37,35 @@ func TestOpenRefusesDamage(t *testing.T) {
 		t.Fatal("a damaged file was taken for an empty one: wanted cells would be forgotten")
 	}
 }
+
+func TestUpdateThatCannotWrite(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shop := func(r map[string]Root) { r["shop"] = Root{Dir: "/x/shop", Replicas: map[string]int{"shop.web": 2}} }
+	if err := s.Update(shop); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "wanted.json")
+	before, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(shop); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
+		t.Errorf("what was there already was written: %v", err)
+	}
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(func(r map[string]Root) { r["shop"].Replicas["shop.web"] = 3; delete(r, "shop") }); err == nil {
+		t.Fatal("it was written nowhere")
+	}
+	if got := s.Roots()["shop"]; got.Dir != "/x/shop" || got.Replicas["shop.web"] != 2 {
+		t.Errorf("after an error: %+v", got)
+	}
+}
