@@ -320,8 +320,9 @@ func (s *Server) Stop(ctx context.Context, name string, forget bool) error {
 			return failure(api.ErrNotFound, "%s has no cell %q", root, name)
 		}
 	}
-	// Wanted first: a celld that ends here must not bring back what is being stopped.
-	if err := s.want(func(m map[string]store.Root) {
+	// Wanted first: a celld that ends here must not bring back what is being stopped. A disk that is full keeps nobody from stopping what
+	// fills it.
+	change := func(m map[string]store.Root) {
 		if forget && name == root {
 			delete(m, root)
 			return
@@ -331,8 +332,11 @@ func (s *Server) Stop(ctx context.Context, name string, forget bool) error {
 			r.Stopped = append(r.Stopped, name)
 		}
 		m[root] = r
-	}); err != nil {
-		return err
+	}
+	unwritten := s.want(change)
+	if unwritten != nil {
+		s.Store.Hold(change)
+		unwritten = fmt.Errorf("%s is stopped, but starts again with celld: %w", name, unwritten)
 	}
 	slices.SortFunc(names, s.stopOrder(r))
 	for _, n := range names {
@@ -359,7 +363,7 @@ func (s *Server) Stop(ctx context.Context, name string, forget bool) error {
 			s.dropSlice(ctx, sl)
 		}
 	}
-	return nil
+	return unwritten
 }
 
 // stopOrder is the reverse of the order of starting; what is not in the tree any more goes first.

@@ -33,7 +33,7 @@ func (s *Server) Called(instance, caller string) {
 }
 
 func (s *Server) noteCall(root, name string, at time.Time) {
-	err := s.Store.Update(func(all map[string]store.Root) {
+	note := func(all map[string]store.Root) {
 		r, ok := all[root]
 		if !ok {
 			return
@@ -43,9 +43,10 @@ func (s *Server) noteCall(root, name string, at time.Time) {
 		}
 		r.Called[name] = at.Unix()
 		all[root] = r
-	})
-	if err != nil {
+	}
+	if err := s.Store.Update(note); err != nil {
 		s.Log.Error("note a call", "cell", name, "error", err)
+		s.Store.Hold(note)
 	}
 }
 

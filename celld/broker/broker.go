@@ -213,7 +213,8 @@ func (s *Server) answer(ctx context.Context, c *net.UnixConn, who celld.Caller, 
 }
 
 func (s *Server) connect(ctx context.Context, who celld.Caller, r broker.Request) (broker.Answer, *os.File) {
-	wish := celld.Wish{Target: r.Target, Hash: r.Hash, Avoid: r.Avoid, TCP: r.Number == broker.WantsTCP}
+	// Who copies had better do so alone: behind a port's Unix socket stands another one who copies.
+	wish := celld.Wish{Target: r.Target, Hash: r.Hash, Avoid: r.Avoid, TCP: r.Number == broker.WantsTCP || r.Number == broker.Copies}
 	to, err := s.Cells.Call(ctx, who, wish)
 	if err != nil {
 		return failed(err), nil

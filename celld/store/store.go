@@ -71,7 +71,7 @@ func (s *Store) copied() map[string]Root {
 }
 
 // Update changes the roots and writes them, unless nothing changes: a full disk starts what it started before. The file is replaced whole,
-// so a crash leaves the old or the new one, and after an error the roots are as they were.
+// so a crash leaves the old or the new one, and after an error the roots are as they were: see Hold.
 func (s *Store) Update(change func(map[string]Root)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,4 +90,11 @@ func (s *Store) Update(change func(map[string]Root)) error {
 	}
 	s.roots = roots
 	return nil
+}
+
+// Hold changes the roots without writing them, for what must be so even where Update fails. The next Update writes it, too.
+func (s *Store) Hold(change func(map[string]Root)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s.roots)
 }

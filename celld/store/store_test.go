@@ -68,4 +68,14 @@ func TestUpdateThatCannotWrite(t *testing.T) {
 	if got := s.Roots()["shop"]; got.Dir != "/x/shop" || got.Replicas["shop.web"] != 2 {
 		t.Errorf("after an error: %+v", got)
 	}
+	s.Hold(func(r map[string]Root) { delete(r, "shop") })
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(func(map[string]Root) {}); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Open(dir); err != nil || len(again.Roots()) != 0 {
+		t.Errorf("what was held was not written: %v", err)
+	}
 }

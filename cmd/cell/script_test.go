@@ -97,8 +97,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GOFLAGS", "-mod=mod")
 			e.Setenv("GOPROXY", "off")
 			e.Defer(func() {
-				_ = exec.Command("umount", "-q", "-l", filepath.Join(e.WorkDir, "small")).Run() // of disk.txtar
 				down(t, e.Getenv("XDG_STATE_HOME"))
+				_ = exec.Command("umount", "-q", "-l", filepath.Join(e.WorkDir, "small")).Run() // of disk.txtar
 			})
 			return nil
 		},
