@@ -299,12 +299,19 @@ func (s *Server) rollBack(ctx context.Context, r release, f *forest, steps []rec
 // Stop ends a cell and its subtree, parents first as they call their children; forget also drops a whole tree from what
 // is wanted.
 func (s *Server) Stop(ctx context.Context, name string, forget bool) error {
-	root, r, err := s.rootOf(name)
+	root, _, err := s.rootOf(name)
 	if err != nil {
 		return err
 	}
-	defer s.lock(root)()
 	in := below(name)
+	resume := s.gpus.giveUp(in)
+	unlock := s.lock(root)
+	resume()
+	defer unlock()
+	_, r, err := s.rootOf(name)
+	if err != nil {
+		return nil // it was being started for the first time, which has failed
+	}
 	states, err := s.Systemd.List(ctx)
 	if err != nil {
 		return err

@@ -48,6 +48,9 @@ func (s *Server) openGranted(ctx context.Context, p unit.Pair, open func(unit.Pa
 		if name != api.ErrNotReady && name != api.ErrInvalid && name != api.ErrHung {
 			return err
 		}
+		if s.gpus.unwanted(p.Name) {
+			return failure(api.ErrNotReady, "it was stopped while it waited for a GPU: %s", api.ErrorText(err))
+		}
 		if name == api.ErrNotReady && time.Since(begun) < want.Wait {
 			select {
 			case <-ctx.Done():
@@ -175,6 +178,7 @@ type gpus struct {
 	mu   sync.Mutex
 	of   map[string][]api.GPUGrant // by instance
 	over map[string]string         // instances that were ended for what they used, and why
+	stop []*func(string) bool      // of those who want to stop cells
 	wake chan struct{}
 }
 
@@ -203,6 +207,25 @@ func (g *gpus) note(instance string, grants []api.GPUGrant) {
 	g.of[instance] = grants
 	g.mu.Unlock()
 	g.ring()
+}
+
+// giveUp keeps the instances of in from waiting for a device until release is called: who stops a cell must wait for whoever starts
+// cells of its tree.
+func (g *gpus) giveUp(in func(instance string) bool) (release func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stop = append(g.stop, &in)
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.stop = slices.DeleteFunc(g.stop, func(other *func(string) bool) bool { return other == &in })
+	}
+}
+
+func (g *gpus) unwanted(instance string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(g.stop, func(in *func(string) bool) bool { return (*in)(instance) })
 }
 
 func (g *gpus) forget(instance string) {
