@@ -1,5 +1,6 @@
 // Command bench measures Cell side by side with its rivals, in one run, and prints ratios: on a shared machine an absolute
-// time proves nothing. It brings up an embedded manager of its own and needs root, systemd and, for one line, podman.
+// time proves nothing. It brings up an embedded manager of its own and needs root, systemd and, for one line, podman. Words choose parts,
+// as in "bench reach"; without one all are measured.
 package main
 
 import (
@@ -24,7 +25,7 @@ func main() {
 	}
 	b, err := newBed()
 	if err == nil {
-		err = b.all()
+		err = b.measureAll(os.Args[1:])
 		b.close()
 	}
 	if err != nil {
@@ -144,10 +145,19 @@ func ratio(a, b time.Duration) string { return fmt.Sprintf("%.2f ×", float64(a)
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
 
-func (b *bed) all() error {
+func (b *bed) measureAll(chosen []string) error {
+	parts := []struct {
+		name string
+		run  func() error
+	}{
+		{"start", b.start}, {"wake", b.wake}, {"podman", b.podman}, {"upgrade", b.upgrade}, {"unchanged", b.unchanged}, {"reach", b.reach}, {"sleepers", b.sleepers},
+	}
 	line("measured", "result", "goal")
-	for _, part := range []func() error{b.start, b.wake, b.podman, b.upgrade, b.unchanged, b.reach, b.sleepers} {
-		if err := part(); err != nil {
+	for _, part := range parts {
+		if len(chosen) > 0 && !slices.Contains(chosen, part.name) {
+			continue
+		}
+		if err := part.run(); err != nil {
 			return err
 		}
 	}
