@@ -80,22 +80,18 @@ const spares = 8
 
 // connectPort is a TCP connection to the program of an instance that serves a port.
 func (s *Server) connectPort(ctx context.Context, instance string, port int) (*os.File, error) {
-	f, err := s.takeSpare(ctx, instance)
+	f, err := s.takeSpare(ctx, instance, port)
 	if err != nil {
 		return nil, err
 	}
-	err = confine(f, port)
-	if err == nil {
-		err = connectTo(f, port)
-	}
-	if err != nil {
+	if err := connectTo(f, port); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
-func (s *Server) takeSpare(ctx context.Context, instance string) (*os.File, error) {
+func (s *Server) takeSpare(ctx context.Context, instance string, port int) (*os.File, error) {
 	s.mu.Lock()
 	over := s.ports[instance]
 	if over == nil {
@@ -111,17 +107,17 @@ func (s *Server) takeSpare(ctx context.Context, instance string) (*os.File, erro
 	over.spare.filling = over.spare.filling || fill
 	s.mu.Unlock()
 	if fill {
-		go s.fillSpares(instance, over)
+		go s.fillSpares(instance, over, port)
 	}
 	if f != nil {
 		return f, nil
 	}
-	return over.socket(ctx)
+	return over.socket(ctx, port)
 }
 
-func (s *Server) fillSpares(instance string, over *served) {
+func (s *Server) fillSpares(instance string, over *served, port int) {
 	for {
-		f, err := over.socket(context.Background())
+		f, err := over.socket(context.Background(), port)
 		s.mu.Lock()
 		more := err == nil && s.ports[instance] == over && len(over.spare.fds) < spares
 		if more {
@@ -139,8 +135,9 @@ func (s *Server) fillSpares(instance string, over *served) {
 	}
 }
 
-// socket asks for a socket. What comes is looked at: a program may give anything in the place of what runs beside it.
-func (o *served) socket(ctx context.Context) (*os.File, error) {
+// socket asks for a socket that leads to a port alone. What comes is looked at: a program may give anything in the place of what runs
+// beside it.
+func (o *served) socket(ctx context.Context, port int) (*os.File, error) {
 	f, err := o.ask(ctx, spec.AskSocket)
 	if err != nil {
 		return nil, err
@@ -148,6 +145,12 @@ func (o *served) socket(ctx context.Context) (*os.File, error) {
 	protocol, err := unix.GetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_PROTOCOL)
 	if err == nil && protocol != unix.IPPROTO_TCP {
 		err = errors.New("it gave no TCP socket")
+	}
+	if err == nil {
+		err = confine(f, port)
+	}
+	if err == nil {
+		err = unix.SetNonblock(int(f.Fd()), true)
 	}
 	if err != nil {
 		f.Close()
@@ -182,12 +185,9 @@ func confine(f *os.File, port int) error {
 	return nil
 }
 
-// connectTo connects a socket to a port of its network's own address.
+// connectTo connects a socket that does not block to a port of its network's own address.
 func connectTo(f *os.File, port int) error {
 	fd := int(f.Fd())
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return err
-	}
 	err := unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
 	if err != unix.EINPROGRESS {
 		return err
@@ -250,6 +250,17 @@ func (s *Server) Joined(caller, need string, handed bool) {
 		n.copied++
 	}
 	s.joined[caller][need] = n
+}
+
+// Copied notes that a connection which was counted as one that the program got itself is copied.
+func (s *Server) Copied(caller, need string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n, ok := s.joined[caller][need]; ok && n.handed > 0 {
+		n.handed--
+		n.copied++
+		s.joined[caller][need] = n
+	}
 }
 
 // needsOf are the connections that an instance made since celld runs.

@@ -206,6 +206,9 @@ func (s *Server) answer(ctx context.Context, c *net.UnixConn, who celld.Caller, 
 			return failed(err), nil
 		}
 		return broker.Answer{}, nil
+	case broker.OpCopied:
+		s.Cells.Copied(who.Cell, r.Target)
+		return broker.Answer{}, nil
 	case broker.OpSpawn, broker.OpStop, broker.OpReplicate:
 		return s.manage(ctx, who, r), nil
 	}
@@ -220,7 +223,7 @@ func (s *Server) connect(ctx context.Context, who celld.Caller, r broker.Request
 		return failed(err), nil
 	}
 	if who.Cell != "" && r.Number > 0 {
-		s.Cells.Joined(who.Cell, r.Target, to.Confined && to.TCP == (r.Number == broker.WantsTCP) && r.Number != broker.Copies)
+		s.Cells.Joined(who.Cell, r.Target, r.Number != broker.Copies)
 	}
 	a := broker.Answer{Instance: to.Instance, Replicas: uint64(to.Replicas), Takes: uint64(to.Takes), Confined: to.Confined}
 	if to.Nonce != nil {

@@ -121,22 +121,32 @@ func (h *handover) connect(n *notification) error {
 	if w == nil || strings.Contains(w.name, ":") { // a host outside, to which the listener alone leads
 		return errAsIs
 	}
-	p, err := lookAt(n)
+	p, err := socketOf(n)
 	if err != nil {
 		return w.copied(local)
 	}
 	defer p.close()
-	// The process is still the one that asked, not another one of its number.
-	if id := n.id; h.ioctl(notifValid, unsafe.Pointer(&id)) != 0 {
-		return errAsIs
-	}
 	number := uint64(broker.WantsTCP)
 	if p.domain == unix.AF_UNIX {
 		number = broker.WantsUnix
 	}
+	asked := w.ask(number) // the rest is looked at meanwhile
+	if p.leadsElsewhere() {
+		if err = w.copied(local); err == errAsIs {
+			w.leave(w.make(asked))
+		} else {
+			go drop(w.make(asked))
+		}
+		return err
+	}
+	// The process is still the one that asked, not another one of its number.
+	if id := n.id; h.ioctl(notifValid, unsafe.Pointer(&id)) != 0 {
+		go drop(w.make(asked))
+		return errAsIs
+	}
 	var c made
 	if p.nonblock {
-		coming := w.make(number)
+		coming := w.make(asked)
 		select {
 		case c = <-coming:
 		case <-w.late():
@@ -144,7 +154,7 @@ func (h *handover) connect(n *notification) error {
 			return errAsIs
 		}
 	} else {
-		c = w.now(number)
+		c = w.now(asked)
 	}
 	if c.err != nil {
 		return c.err
@@ -187,12 +197,12 @@ func (w *way) late() <-chan time.Time {
 // wayTo is the way that leads to the address of a connect(2), nil when none does, and whether that is the way's Unix socket.
 func (h *handover) wayTo(n *notification) (w *way, local bool) {
 	raw := make([]byte, min(n.args[2], unix.SizeofSockaddrUnix))
-	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", n.pid))
-	if err != nil {
+	if len(raw) < 2 {
 		return nil, false
 	}
-	defer memory.Close()
-	if _, err := memory.ReadAt(raw, int64(n.args[1])); err != nil || len(raw) < 2 {
+	here := []unix.Iovec{{Base: &raw[0], Len: uint64(len(raw))}}
+	there := []unix.RemoteIovec{{Base: uintptr(n.args[1]), Len: len(raw)}}
+	if got, err := unix.ProcessVMReadv(int(n.pid), here, there, 0); err != nil || got != len(raw) {
 		return nil, false
 	}
 	at, path := address(raw)
@@ -223,6 +233,7 @@ func address(raw []byte) (at, path string) {
 
 // socket is the socket that a program wants to connect.
 type socket struct {
+	process  int
 	fd       int // here
 	number   int // there
 	domain   int
@@ -235,32 +246,30 @@ func (p *socket) close() { unix.Close(p.fd) }
 // mostDescriptors is how many descriptors of a process are looked at for others that lead to its socket.
 const mostDescriptors = 512
 
-// lookAt gets hold of the socket of a connect(2). It is an error when it may not be exchanged: it is no stream or connected already, or
-// something else of the process leads to it, an epoll(7) or another descriptor, and would go on to lead to the old one.
-func lookAt(n *notification) (*socket, error) {
-	pid := int(n.pid)
-	process, err := unix.PidfdOpen(pid, 0)
+// socketOf gets hold of the socket of a connect(2). It is an error when it is no stream, or connected already.
+func socketOf(n *notification) (*socket, error) {
+	p := &socket{process: int(n.pid), number: int(int32(n.args[0]))}
+	process, err := unix.PidfdOpen(p.process, 0)
 	if err != nil { // it is not the first thread of its process
-		if pid, err = processOf(n.pid); err != nil {
+		if p.process, err = processOf(n.pid); err != nil {
 			return nil, err
 		}
-		if process, err = unix.PidfdOpen(pid, 0); err != nil {
+		if process, err = unix.PidfdOpen(p.process, 0); err != nil {
 			return nil, err
 		}
 	}
 	defer unix.Close(process)
-	p := &socket{number: int(int32(n.args[0]))}
 	if p.fd, err = unix.PidfdGetfd(process, p.number, 0); err != nil {
 		return nil, err
 	}
-	if err := p.look(pid); err != nil {
+	if err := p.look(); err != nil {
 		p.close()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *socket) look(pid int) error {
+func (p *socket) look() error {
 	kind, err := unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err == nil {
 		p.domain, err = unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
@@ -272,42 +281,44 @@ func (p *socket) look(pid int) error {
 		return errAsIs
 	}
 	status, err := unix.FcntlInt(uintptr(p.fd), unix.F_GETFL, 0)
-	if err != nil {
-		return err
-	}
 	p.nonblock = status&unix.O_NONBLOCK != 0
+	return err
+}
+
+// leadsElsewhere tells whether the socket may not be exchanged: something else of the process leads to it, an epoll(7) or another
+// descriptor, and would go on to lead to the old one; or that is not known.
+func (p *socket) leadsElsewhere() bool {
 	var st unix.Stat_t
 	if err := unix.Fstat(p.fd, &st); err != nil {
-		return err
+		return true
 	}
 	own := fmt.Sprintf("socket:[%d]", st.Ino)
-	dir, err := os.Open(fmt.Sprintf("/proc/%d/fd", pid))
+	dir, err := os.Open(fmt.Sprintf("/proc/%d/fd", p.process))
 	if err != nil {
-		return err
+		return true
 	}
 	names, err := dir.Readdirnames(mostDescriptors + 1)
 	dir.Close()
 	if err != nil || len(names) > mostDescriptors {
-		return errAsIs
+		return true
 	}
 	for _, name := range names {
-		link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, name))
+		link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", p.process, name))
 		switch {
 		case err != nil: // closed meanwhile
 		case link == own && name != strconv.Itoa(p.number):
-			return errAsIs
-		case link == "anon_inode:[eventpoll]" && watchesFile(pid, name, p.number):
-			return errAsIs
+			return true
+		case link == "anon_inode:[eventpoll]" && watchesFile(p.process, name, p.number):
+			return true
 		}
 	}
-	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", pid, p.number))
+	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", p.process, p.number))
 	if err != nil {
-		return err
+		return true
 	}
-	flags := field(string(info), "flags:")
-	bits, err := strconv.ParseUint(flags, 8, 64)
+	bits, err := strconv.ParseUint(field(string(info), "flags:"), 8, 64)
 	p.cloexec = bits&unix.O_CLOEXEC != 0
-	return err
+	return err != nil
 }
 
 // watchesFile tells whether an epoll descriptor of a process has one of its descriptors (proc_pid_fdinfo(5)).

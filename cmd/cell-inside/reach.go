@@ -22,13 +22,16 @@ const patience = 30 * time.Second
 // way is something that the program may reach: where it connects to, and how a connection is had.
 type way struct {
 	name, at string
-	dial     func(ctx context.Context, number uint64) (conn *os.File, confined bool, err error) // as broker.ConnectFor
+	ask      func(number uint64) pending // as broker.AskFor
 	said     complaint
 	shared   bool // the network is the machine's: nothing listens at the address
 
 	mu      sync.Mutex
 	waiting []<-chan made // connections that are had for who comes to the listener
 }
+
+// pending waits for a connection that was asked for; confined tells whether the program may have it itself.
+type pending func(ctx context.Context) (conn *os.File, confined bool, err error)
 
 // made is a connection, or why there is none.
 type made struct {
@@ -44,17 +47,17 @@ func wayOf(word string, hosts *int) *way {
 	if strings.Contains(name, ":") {
 		number := *hosts
 		*hosts++
-		w.dial = func(ctx context.Context, _ uint64) (*os.File, bool, error) {
-			c, err := askDial(ctx, number)
-			if err != nil {
-				err = fmt.Errorf("connect to %s: %w", name, err)
+		w.ask = func(uint64) pending {
+			return func(ctx context.Context) (*os.File, bool, error) {
+				c, err := askDial(ctx, number)
+				if err != nil {
+					err = fmt.Errorf("connect to %s: %w", name, err)
+				}
+				return c, false, err // its network is the machine's: in the program's hands it would lead everywhere
 			}
-			return c, false, err // its network is the machine's: in the program's hands it would lead everywhere
 		}
 	} else {
-		w.dial = func(ctx context.Context, number uint64) (*os.File, bool, error) {
-			return broker.ConnectFor(ctx, name, number)
-		}
+		w.ask = func(number uint64) pending { return broker.AskFor(name, number).Connection }
 	}
 	return w
 }
@@ -86,12 +89,12 @@ func (w *way) listen() error {
 	return err
 }
 
-// now asks for a connection. What went wrong is said in the cell's log.
-func (w *way) now(number uint64) made {
+// now waits for a connection. What went wrong is said in the cell's log.
+func (w *way) now(p pending) made {
 	giveBack().Reset(rests)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	c, confined, err := w.dial(ctx, number)
+	c, confined, err := p(ctx)
 	if err != nil {
 		w.said.say(err)
 	}
@@ -99,28 +102,44 @@ func (w *way) now(number uint64) made {
 }
 
 // make is now in the background.
-func (w *way) make(number uint64) <-chan made {
+func (w *way) make(p pending) <-chan made {
 	result := make(chan made, 1)
-	go func() { result <- w.now(number) }()
+	go func() { result <- w.now(p) }()
 	return result
 }
 
-// leave keeps a connection, which may still be on its way, for who comes to the listener next. Nobody may come.
-func (w *way) leave(c <-chan made) {
+// drop closes a connection that nobody wants any more, when it comes.
+func drop(c <-chan made) {
+	if m := <-c; m.conn != nil {
+		m.conn.Close()
+	}
+}
+
+// leave keeps a connection that the program cannot have itself, and which may still be on its way, for who comes to the listener next.
+// Nobody may come.
+func (w *way) leave(coming <-chan made) {
+	c := make(chan made, 1)
+	go func() {
+		m := <-coming
+		c <- m
+		if m.err == nil {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			_ = broker.Do(ctx, broker.Request{Op: broker.OpCopied, Target: w.name})
+		}
+	}()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waiting = append(w.waiting, c)
 	time.AfterFunc(patience, func() {
 		w.mu.Lock()
-		i := slices.Index(w.waiting, c)
+		i := slices.IndexFunc(w.waiting, func(other <-chan made) bool { return other == c })
 		if i >= 0 {
 			w.waiting = slices.Delete(w.waiting, i, i+1)
 		}
 		w.mu.Unlock()
 		if i >= 0 {
-			if m := <-c; m.conn != nil {
-				m.conn.Close()
-			}
+			drop(c)
 		}
 	})
 }
@@ -130,7 +149,7 @@ func (w *way) next() <-chan made {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.waiting) == 0 {
-		return w.make(broker.Copies)
+		return w.make(w.ask(broker.Copies))
 	}
 	c := w.waiting[0]
 	w.waiting = w.waiting[1:]

@@ -78,24 +78,44 @@ func Connect(ctx context.Context, target, hash string, avoid ...string) (net.Con
 	return conn, g, err
 }
 
-// ConnectFor is Connect for who connects in the name of a program that knows nothing of celld; number is WantsTCP, WantsUnix or Copies.
-// confined tells whether the program may have the connection itself: see Answer.
-// It asks over connections that it keeps.
-func ConnectFor(ctx context.Context, target string, number uint64) (conn *os.File, confined bool, err error) {
-	r := &Request{Op: OpConnect, Target: target, Number: number, Sequence: 1}
-	use := func(c *net.UnixConn, a Answer, fds []int) error {
+// Asked is a request for a connection in the name of a program that knows nothing of celld.
+type Asked struct {
+	request Request
+	line    *net.UnixConn // over which it was sent; nil when it was not yet
+}
+
+// AskFor is Connect for who connects in a program's name; number is WantsTCP, WantsUnix or Copies. It does not wait: the connection must be
+// taken by Connection. It asks over connections that it keeps.
+func AskFor(target string, number uint64) *Asked {
+	a := &Asked{request: Request{Op: OpConnect, Target: target, Number: number, Sequence: 1}}
+	c := lines.take()
+	if c == nil {
+		return a
+	}
+	if _, err := c.Write(a.request.Append(nil)); err != nil { // of a celld that has gone
+		c.Close()
+		return a
+	}
+	a.line = c
+	return a
+}
+
+// Connection waits for the answer, once. confined tells whether the program may have the connection itself: see Answer.
+func (a *Asked) Connection(ctx context.Context) (conn *os.File, confined bool, err error) {
+	r := &a.request
+	use := func(c *net.UnixConn, answer Answer, fds []int) error {
 		if len(fds) != 1 {
 			closeAll(fds)
-			return &Error{Failed, target, fmt.Sprintf("celld sent %d descriptors instead of one", len(fds))}
+			return &Error{Failed, r.Target, fmt.Sprintf("celld sent %d descriptors instead of one", len(fds))}
 		}
-		conn, confined = os.NewFile(uintptr(fds[0]), "connection"), a.Confined
+		conn, confined = os.NewFile(uintptr(fds[0]), "connection"), answer.Confined
 		lines.keep(c)
 		return nil
 	}
-	if c := lines.take(); c != nil {
-		a, fds, err := exchange(ctx, c, r, r.Append(nil))
+	if c := a.line; c != nil {
+		answer, fds, err := receive(ctx, c, r)
 		if err == nil {
-			err = use(c, a, fds)
+			err = use(c, answer, fds)
 		}
 		if _, final := errors.AsType[*Error](err); final {
 			lines.keep(c)
@@ -104,7 +124,7 @@ func ConnectFor(ctx context.Context, target string, number uint64) (conn *os.Fil
 		if err == nil || ctx.Err() != nil {
 			return conn, confined, err
 		}
-		c.Close() // of a celld that has gone
+		c.Close()
 	}
 	err = askKeeping(ctx, r, use)
 	return conn, confined, err
@@ -366,6 +386,13 @@ func exchange(ctx context.Context, c *net.UnixConn, r *Request, packet []byte) (
 	if _, err := c.Write(packet); err != nil {
 		return Answer{}, nil, err
 	}
+	return receive(ctx, c, r)
+}
+
+// receive waits for the answer to r.
+func receive(ctx context.Context, c *net.UnixConn, r *Request) (Answer, []int, error) {
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
 	data := make([]byte, MaxPacket)
 	oob := make([]byte, unix.CmsgSpace(4*8))
 	n, oobn, _, _, err := c.ReadMsgUnix(data, oob)

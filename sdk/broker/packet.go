@@ -31,6 +31,7 @@ const (
 	OpServe                   // take questions for connections to the port that the caller's program insists on, until the connection ends
 	OpOwn                     // connect to the caller itself
 	OpHealth                  // note how the caller is: well when Number is 1, else as Target says
+	OpCopied                  // note that a connection to Target that a program was to have is copied to it
 )
 
 // What Number of OpConnect says of who connects in a program's name. The program gets the connection itself where it is of the wished kind.
