@@ -48,6 +48,8 @@ vm)
 	command -v php >/dev/null || wanted="$wanted php-cli"
 	command -v ruby >/dev/null || wanted="$wanted ruby"
 	command -v haproxy >/dev/null || wanted="$wanted haproxy"
+	command -v javac >/dev/null || wanted="$wanted default-jdk-headless"
+	command -v unbound >/dev/null || wanted="$wanted unbound"
 	command -v prometheus >/dev/null || wanted="$wanted prometheus"
 	;;
 bench)
