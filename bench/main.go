@@ -150,7 +150,7 @@ func (b *bed) measureAll(chosen []string) error {
 		name string
 		run  func() error
 	}{
-		{"start", b.start}, {"wake", b.wake}, {"podman", b.podman}, {"upgrade", b.upgrade}, {"unchanged", b.unchanged}, {"reach", b.reach}, {"sleepers", b.sleepers},
+		{"start", b.start}, {"wake", b.wake}, {"podman", b.podman}, {"upgrade", b.upgrade}, {"unchanged", b.unchanged}, {"reach", b.reach}, {"database", b.database}, {"sleepers", b.sleepers},
 	}
 	line("measured", "result", "goal")
 	for _, part := range parts {

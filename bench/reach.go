@@ -56,31 +56,6 @@ func (b *bed) reach() error {
 	if _, err := b.cell("mitosis", redis); err != nil {
 		return err
 	}
-	job := func(name, run string, needs bool) (func() (float64, error), error) {
-		toml := "[cell]\nspeaks = \"job\"\nexec = [\"/bin/sh\", \"run.sh\"]\n"
-		if needs {
-			toml += "[needs]\nredis = { path = \"../redis\" }\n"
-		}
-		dir, err := b.write(name, toml)
-		for file, text := range map[string]string{"run.sh": "{ " + run + "; } > data/out\n", "many.py": many, "dials.py": dials} {
-			if err == nil {
-				err = os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644)
-			}
-		}
-		if err == nil {
-			_, err = b.cell("mitosis", dir)
-		}
-		return func() (float64, error) {
-			if _, err := b.cell("start", name); err != nil {
-				return 0, err
-			}
-			text, err := os.ReadFile(filepath.Join(dir, "data/out"))
-			if err != nil {
-				return 0, err
-			}
-			return number(string(text))
-		}, err
-	}
 	type way struct {
 		name   string
 		rate   func() (float64, error)
@@ -88,7 +63,7 @@ func (b *bed) reach() error {
 		rates  []float64
 		dialed []float64
 	}
-	ways := []*way{{name: "direct"}, {name: "handed over"}, {name: "copied"}, {name: "systemd-socket-proxyd"}, {name: "HAProxy"}}
+	ways := []*way{{name: "direct"}, {name: "handed over"}, {name: "copied"}, {name: "systemd-socket-proxyd"}, {name: "HAProxy"}, {name: "docker-proxy"}}
 	// Of a redis in the same network, which the run starts and ends.
 	beside := "redis-server --save '' --dir /tmp > /dev/null & sleep 0.5; %s; kill $!"
 	for i, run := range []struct{ rate, dial string }{
@@ -96,10 +71,14 @@ func (b *bed) reach() error {
 		{askRedis + " -h redis", "python3 dials.py redis 6379"},
 		{"python3 many.py " + askRedis + " -h redis", "python3 dials.py redis 6379 many"},
 	} {
-		if ways[i].rate, err = job(fmt.Sprintf("rate%d", i), run.rate, i > 0); err != nil {
+		need := ""
+		if i > 0 {
+			need = "redis"
+		}
+		if ways[i].rate, err = b.job(fmt.Sprintf("rate%d", i), run.rate, need); err != nil {
 			return err
 		}
-		if ways[i].dial, err = job(fmt.Sprintf("dial%d", i), run.dial, i > 0); err != nil {
+		if ways[i].dial, err = b.job(fmt.Sprintf("dial%d", i), run.dial, need); err != nil {
 			return err
 		}
 	}
@@ -112,6 +91,10 @@ func (b *bed) reach() error {
 	defer stop()
 	if err != nil {
 		return err
+	}
+	if ways[len(ways)-1].rate == nil {
+		fmt.Println("docker's userland-proxy: not measured: docker-proxy is not installed")
+		ways = ways[:len(ways)-1]
 	}
 	for range 5 {
 		for _, w := range ways {
@@ -140,7 +123,103 @@ func (b *bed) reach() error {
 	return nil
 }
 
-// rivals runs a redis on the loopback interface behind each of systemd-socket-proxyd and HAProxy, and tells the ports.
+// job makes a cell that runs lines of a shell, and needs another one where that is named. What it returns runs it, and reads the number
+// that they say.
+func (b *bed) job(name, run, need string) (func() (float64, error), error) {
+	toml := "[cell]\nspeaks = \"job\"\nexec = [\"/bin/sh\", \"run.sh\"]\n"
+	if need != "" {
+		toml += fmt.Sprintf("[needs]\n%s = { path = \"../%[1]s\" }\n", need)
+	}
+	dir, err := b.write(name, toml)
+	for file, text := range map[string]string{"run.sh": "{ " + run + "; } > data/out\n", "many.py": many, "dials.py": dials} {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644)
+		}
+	}
+	if err == nil {
+		_, err = b.cell("mitosis", dir)
+	}
+	return func() (float64, error) {
+		if _, err := b.cell("start", name); err != nil {
+			return 0, err
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "data/out"))
+		if err != nil {
+			return 0, err
+		}
+		return number(string(text))
+	}, err
+}
+
+// PostgreSQL, and its own load on it. The number is that of transactions in a second.
+const (
+	servePostgres = `#!/bin/sh
+set -eu
+bin=$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)
+[ -e data/pg/PG_VERSION ] || "$bin/initdb" --pgdata=data/pg --username=app --auth=trust --no-sync
+exec "$bin/postgres" -D data/pg -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp
+`
+	postgresCell = `[cell]
+exec = ["./serve"]
+speaks = "tcp"
+port = 5432
+[life]
+stop_signal = "SIGINT"
+ready = "notify"
+ready_within = "2m"
+`
+	besidePostgres = `bin=$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)
+[ -e /tmp/pg ] || "$bin/initdb" --pgdata=/tmp/pg --username=app --auth=trust --no-sync > /dev/null
+"$bin/postgres" -D /tmp/pg -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp > /tmp/log 2>&1 & postgres=$!
+until pgbench -h 127.0.0.1 -U app -i -q postgres > /dev/null 2>&1; do sleep 0.2; done
+pgbench -h 127.0.0.1 -U app -S -c 4 -T 4 postgres | sed -n 's/^tps = \([0-9.]*\).*/\1/p'
+kill -INT $postgres; wait`
+	askPostgres = `pgbench -h postgres -U app -i -q postgres > /dev/null 2>&1
+pgbench -h postgres -U app -S -c 4 -T 4 postgres | sed -n 's/^tps = \([0-9.]*\).*/\1/p'`
+)
+
+// database compares a connection that is handed over with one inside of a network, by pgbench.
+func (b *bed) database() error {
+	if _, err := exec.LookPath("pgbench"); err != nil {
+		fmt.Println("pgbench: not measured: postgresql is not installed")
+		return nil
+	}
+	dir, err := b.write("postgres", postgresCell)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "serve"), []byte(servePostgres), 0o755)
+	}
+	if err == nil {
+		_, err = b.cell("mitosis", dir)
+	}
+	if err != nil {
+		return err
+	}
+	direct, err := b.job("pgdirect", besidePostgres, "")
+	if err != nil {
+		return err
+	}
+	handed, err := b.job("pghanded", askPostgres, "postgres")
+	if err != nil {
+		return err
+	}
+	var ratios []float64
+	for range 5 {
+		d, err := direct()
+		if err != nil {
+			return err
+		}
+		h, err := handed()
+		if err != nil {
+			return err
+		}
+		ratios = append(ratios, h/d)
+	}
+	line("pgbench -S, 4 clients: transactions handed over / direct", fmt.Sprintf("%.2f ×", median(ratios)), "≥ 0.97 ×")
+	return nil
+}
+
+// rivals runs a redis on the loopback interface behind each of systemd-socket-proxyd, HAProxy and docker's userland-proxy, where that is
+// installed, and tells the ports.
 func (b *bed) rivals(tell func(i, port int)) (stop func(), err error) {
 	var running []*exec.Cmd
 	stop = func() {
@@ -149,12 +228,18 @@ func (b *bed) rivals(tell func(i, port int)) (stop func(), err error) {
 			_ = c.Wait()
 		}
 	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return stop, err
+	}
+	defer null.Close()
 	start := func(words ...string) error {
 		c := exec.Command(words[0], words[1:]...)
+		c.ExtraFiles = []*os.File{null} // docker-proxy says there that it is ready, and without it ends
 		running = append(running, c)
 		return c.Start()
 	}
-	var ports [3]int
+	var ports [4]int
 	for i := range ports {
 		if ports[i], err = freePort(); err != nil {
 			return stop, err
@@ -166,16 +251,21 @@ func (b *bed) rivals(tell func(i, port int)) (stop func(), err error) {
 		return stop, err
 	}
 	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
-	for _, words := range [][]string{
+	rivals := [][]string{
 		{"redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(ports[0]), "--save", "", "--dir", b.dir},
 		{"systemd-socket-activate", "-l", at(1), "/lib/systemd/systemd-socket-proxyd", at(0)},
 		{"haproxy", "-db", "-f", config},
-	} {
+		{"docker-proxy", "-proto", "tcp", "-host-ip", "127.0.0.1", "-host-port", strconv.Itoa(ports[3]), "-container-ip", "127.0.0.1", "-container-port", strconv.Itoa(ports[0])},
+	}
+	if _, err := exec.LookPath("docker-proxy"); err != nil {
+		rivals = rivals[:3]
+	}
+	for _, words := range rivals {
 		if err := start(words...); err != nil {
 			return stop, err
 		}
 	}
-	for i := range ports {
+	for i := range rivals {
 		for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 			c, err := net.Dial("tcp", at(i))
 			if err == nil {
@@ -187,7 +277,7 @@ func (b *bed) rivals(tell func(i, port int)) (stop func(), err error) {
 			}
 		}
 	}
-	for i, port := range ports[1:] {
+	for i, port := range ports[1:len(rivals)] {
 		tell(i, port)
 	}
 	return stop, nil
