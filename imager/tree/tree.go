@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cell-network/cell/donor/layout"
@@ -69,7 +71,7 @@ cp "$1/usr/share/doc/cell/sbom.spdx.json" "$1BOM"
 
 // Recipe is all that this package does to make a root, as text: roots of two recipes differ.
 func Recipe() string {
-	return fmt.Sprint(packages, kernel, cell, strings.NewReplacer("LIST", layout.Packages, "BOM", layout.CellBOM).Replace(list), useless, files, links)
+	return fmt.Sprint(packages, kernel, cell, strings.NewReplacer("LIST", layout.Packages, "BOM", layout.CellBOM).Replace(list), useless, files, links, masked)
 }
 
 // Make makes the root as the directory to, which must not exist.
@@ -159,17 +161,30 @@ var links = [][2]string{
 	{"/etc/systemd/system/cell-donor.service", "etc/systemd/system/multi-user.target.wants/cell-donor.service"},
 	{"emergency.service", "etc/systemd/system/rescue.service"},
 	{"/usr/lib/systemd/system/systemd-networkd.service", "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"},
-	{"/dev/null", "etc/systemd/system/systemd-firstboot.service"},
-	{"/dev/null", "etc/systemd/system/getty.target"}, // nobody logs in
-	{"/dev/null", "etc/systemd/system/autovt@.service"},
-	{"/dev/null", "etc/systemd/system/systemd-repart.service"}, // cell-donor calls it
-	// What repairs, cleans or updates a distribution that is installed.
-	{"/dev/null", "etc/systemd/system/e2scrub_reap.service"},
-	{"/dev/null", "etc/systemd/system/e2scrub_all.timer"},
-	{"/dev/null", "etc/systemd/system/apt-daily.timer"},
-	{"/dev/null", "etc/systemd/system/apt-daily-upgrade.timer"},
-	{"/dev/null", "etc/systemd/system/dpkg-db-backup.timer"},
-	{"/dev/null", "etc/systemd/system/nftables.service"}, // it would only empty the rules
+}
+
+// masked are units and generators that do nothing for a donor, and together are a good part of what a slow computer does until it is up.
+var masked = map[string][]string{
+	"system": {
+		"getty.target", "autovt@.service", "systemd-firstboot.service", // nobody logs in
+		"systemd-user-sessions.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
+		"systemd-repart.service", // cell-donor calls it
+		// The root is memory, made anew at each start: nothing is mounted by name, kept over the next start, or was not there when it was made.
+		"systemd-remount-fs.service", "systemd-random-seed.service", "systemd-journal-flush.service", "systemd-sysusers.service",
+		"systemd-hwdb-update.service", "systemd-journal-catalog-update.service", "systemd-machine-id-commit.service", "systemd-pstore.service",
+		"systemd-network-generator.service", // the network is in donor.toml, not among the kernel's parameters
+		// File systems for those who look into the kernel, or have programs that no cell may have.
+		"sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount", "sys-fs-fuse-connections.mount", "dev-hugepages.mount", "dev-mqueue.mount",
+		"modprobe@configfs.service", "modprobe@drm.service", "modprobe@efi_pstore.service", "modprobe@fuse.service",
+		// What repairs, cleans or updates a distribution that is installed.
+		"e2scrub_reap.service", "e2scrub_all.timer", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer",
+		"nftables.service", // it would only empty the rules
+	},
+	"system-generators": {
+		"systemd-bless-boot-generator", "systemd-cryptsetup-generator", "systemd-fstab-generator", "systemd-getty-generator", "systemd-gpt-auto-generator",
+		"systemd-hibernate-resume-generator", "systemd-integritysetup-generator", "systemd-rc-local-generator", "systemd-system-update-generator",
+		"systemd-sysv-generator", "systemd-veritysetup-generator",
+	},
 }
 
 func configure(root string) error {
@@ -182,7 +197,13 @@ func configure(root string) error {
 			return fmt.Errorf("make the root: %w", err)
 		}
 	}
-	for _, link := range links {
+	all := slices.Clone(links)
+	for _, kind := range slices.Sorted(maps.Keys(masked)) {
+		for _, name := range masked[kind] {
+			all = append(all, [2]string{"/dev/null", "etc/systemd/" + kind + "/" + name})
+		}
+	}
+	for _, link := range all {
 		path := filepath.Join(root, link[1])
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return fmt.Errorf("make the root: %w", err)
