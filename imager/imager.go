@@ -205,7 +205,7 @@ func (s *Spec) output(ctx context.Context, to, image, menu string) error {
 	}
 	return disk.Write(to, []disk.File{
 		{Name: s.machine.boot(), From: menu},
-		{Name: "loader/loader.conf", Text: "timeout 3\neditor no\n"},
+		{Name: "loader/loader.conf", Text: "timeout 1\neditor no\n"},
 		{Name: slot.Dir + "/" + slot.Name(s.Version), From: image},
 		{Name: settings.File, Text: strings.ReplaceAll(settings.Template(s.Settings), "\n", "\r\n")},
 	})
