@@ -1,6 +1,9 @@
 package vmtests
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 // A full disk and a clock that jumps: what runs goes on, errors say what is wrong, and afterwards all is as before.
 func init() {
@@ -42,5 +45,36 @@ func init() {
 		if now := g.pid("app"); now == pid {
 			t.Error("it never slept")
 		}
+	}) // A job of the night, on a machine whose clock is set: what was missed runs once, and never two at a time.
+	scenario("clock-job", oneGuest, func(t *testing.T, g *guest) {
+		g.run("timedatectl set-ntp false 2>/dev/null; date -s '2027-06-01 03:29:50' >/dev/null")
+		g.run(`mkdir -p /srv/nightly && cat >/srv/nightly/cell.toml <<'TOML'
+[cell]
+speaks = "job"
+exec = ["/bin/sh", "-c", "mkdir data/now || exec touch data/two; date >> data/ran; sleep 20; rmdir data/now"]
+[life]
+schedule = "*-*-* 03:30"
+TOML
+cell mitosis /srv/nightly`)
+		ran := func(times int, when string) {
+			t.Helper()
+			g.until("done", fmt.Sprintf("[ $(cat /srv/nightly/data/ran | wc -l) = %d ] && [ ! -e /srv/nightly/data/now ] && echo done", times))
+			g.run("sleep 5")
+			if out := g.run("cat /srv/nightly/data/ran | wc -l; ls /srv/nightly/data"); out != fmt.Sprintf("%d\nran", times) {
+				t.Errorf("%s: %q", when, out)
+			}
+		}
+		ran(1, "at its time")
+		g.run("date -s '2027-06-02 03:29:58' >/dev/null")
+		g.until("now", "ls /srv/nightly/data")
+		g.run("date -s '2027-06-03 03:40' >/dev/null") // while it runs, past its next time
+		ran(3, "missed while it ran")
+		g.run("date -s '2027-06-09 12:00' >/dev/null")
+		ran(4, "missed for days")
+		g.run("date -s '2027-06-09 02:00' >/dev/null")
+		ran(4, "set back")
+		g.run("date -s '2027-06-09 03:29:58' >/dev/null")
+		ran(5, "the clock shows its time once more")
+		g.says("cell status nightly", "2027-06-09 12:00:0", "done", "next run 2027-06-10 03:30:00")
 	})
 }
