@@ -153,21 +153,6 @@ func (b *bed) job(name, run, need string) (func() (float64, error), error) {
 
 // PostgreSQL, and its own load on it. The number is that of transactions in a second.
 const (
-	servePostgres = `#!/bin/sh
-set -eu
-bin=$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)
-[ -e data/pg/PG_VERSION ] || "$bin/initdb" --pgdata=data/pg --username=app --auth=trust --no-sync
-exec "$bin/postgres" -D data/pg -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp
-`
-	postgresCell = `[cell]
-exec = ["./serve"]
-speaks = "tcp"
-port = 5432
-[life]
-stop_signal = "SIGINT"
-ready = "notify"
-ready_within = "2m"
-`
 	besidePostgres = `bin=$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)
 [ -e /tmp/pg ] || "$bin/initdb" --pgdata=/tmp/pg --username=app --auth=trust --no-sync > /dev/null
 "$bin/postgres" -D /tmp/pg -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp > /tmp/log 2>&1 & postgres=$!
@@ -184,14 +169,11 @@ func (b *bed) database() error {
 		fmt.Println("pgbench: not measured: postgresql is not installed")
 		return nil
 	}
-	dir, err := b.write("postgres", postgresCell)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "serve"), []byte(servePostgres), 0o755)
+	dir := b.path("cells", "postgres")
+	if err := os.CopyFS(dir, os.DirFS("examples/programs/postgres")); err != nil {
+		return err
 	}
-	if err == nil {
-		_, err = b.cell("mitosis", dir)
-	}
-	if err != nil {
+	if _, err := b.cell("mitosis", dir); err != nil {
 		return err
 	}
 	direct, err := b.job("pgdirect", besidePostgres, "")

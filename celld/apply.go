@@ -310,7 +310,7 @@ func (s *Server) Stop(ctx context.Context, name string, forget bool) error {
 	defer unlock()
 	_, r, err := s.rootOf(name)
 	if err != nil {
-		return nil // it was being started for the first time, which has failed
+		return nil // it was being started for the first time, which has failed, or somebody else made it go
 	}
 	states, err := s.Systemd.List(ctx)
 	if err != nil {

@@ -51,7 +51,6 @@ type Introduced struct {
 	Replicas int           // that the cell has
 	Takes    time.Duration // what calls took there, as far as is known
 	File     *os.File
-	TCP      bool // what was wished: the program's own connection
 	Confined bool // it leads to the instance and nowhere else, whatever its holder does
 	Instance string
 	Nonce    []byte // nil when the cell speaks http or tcp, which nothing is written to

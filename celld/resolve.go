@@ -349,7 +349,7 @@ func (s *Server) connectAny(ctx context.Context, n *manifest.Node, name string, 
 	for _, at := range order {
 		if w.TCP && n.Manifest.Port > 0 && !n.Manifest.Net.Internet { // in the machine's network a socket leads everywhere
 			if f, err := s.connectPort(ctx, at, n.Manifest.Port); err == nil {
-				return &Introduced{File: f, Instance: at, Replicas: len(order), TCP: true, Confined: true}, nil
+				return &Introduced{File: f, Instance: at, Replicas: len(order), Confined: true}, nil
 			}
 		}
 		var d net.Dialer
